@@ -1,0 +1,217 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// APIKeyID names an API key.
+type APIKeyID string
+
+// Scope is one thing that an API key may do. The names are those of the primary API, so that a key's scopes read the
+// same everywhere.
+type Scope string
+
+// The scopes that exist.
+const (
+	ScopeAll                Scope = "environment:*"
+	ScopeSessionsWrite      Scope = "environment:connect_sessions:write"
+	ScopeConnectionsList    Scope = "environment:connections:list"
+	ScopeConnectionsListC   Scope = "environment:connections:list_credentials"
+	ScopeConnectionsRead    Scope = "environment:connections:read"
+	ScopeCredentialsRead    Scope = "environment:connections:read_credentials"
+	ScopeRefreshTokensRead  Scope = "environment:connections:read_refresh_tokens"
+	ScopeConnectionsCreate  Scope = "environment:connections:create"
+	ScopeConnectionsUpdate  Scope = "environment:connections:update"
+	ScopeConnectionsDelete  Scope = "environment:connections:delete"
+	ScopeIntegrationsList   Scope = "environment:integrations:list"
+	ScopeIntegrationsListC  Scope = "environment:integrations:list_credentials"
+	ScopeIntegrationsRead   Scope = "environment:integrations:read"
+	ScopeIntegrationSecrets Scope = "environment:integrations:read_credentials"
+	ScopeIntegrationsCreate Scope = "environment:integrations:create"
+	ScopeIntegrationsUpdate Scope = "environment:integrations:update"
+	ScopeIntegrationsDelete Scope = "environment:integrations:delete"
+	ScopeProxy              Scope = "environment:proxy"
+)
+
+// shorthands are names for sets of scopes, for people who make keys on the command line.
+var shorthands = map[string][]Scope{
+	"sessions:write":           {ScopeSessionsWrite},
+	"connections:read":         {ScopeConnectionsList, ScopeConnectionsRead},
+	"connections:write":        {ScopeConnectionsCreate, ScopeConnectionsUpdate, ScopeConnectionsDelete},
+	"credentials:read":         {ScopeCredentialsRead},
+	"credentials:read_refresh": {ScopeRefreshTokensRead},
+	"proxy":                    {ScopeProxy},
+	"integrations:write": {
+		ScopeIntegrationsList, ScopeIntegrationsRead, ScopeIntegrationsCreate, ScopeIntegrationsUpdate, ScopeIntegrationsDelete,
+	},
+	"admin": {ScopeAll},
+}
+
+var knownScopes = []Scope{
+	ScopeAll, ScopeSessionsWrite, ScopeConnectionsList, ScopeConnectionsListC, ScopeConnectionsRead, ScopeCredentialsRead,
+	ScopeRefreshTokensRead, ScopeConnectionsCreate, ScopeConnectionsUpdate, ScopeConnectionsDelete, ScopeIntegrationsList,
+	ScopeIntegrationsListC, ScopeIntegrationsRead, ScopeIntegrationSecrets, ScopeIntegrationsCreate, ScopeIntegrationsUpdate,
+	ScopeIntegrationsDelete, ScopeProxy, "environment:connections:*", "environment:integrations:*",
+}
+
+// Scopes is what a key holds.
+type Scopes []Scope
+
+// Has reports whether the scopes cover want: one is equal to it, or ends in ":*" and covers its beginning.
+func (s Scopes) Has(want Scope) bool {
+	for _, have := range s {
+		if have == want {
+			return true
+		}
+		if prefix, ok := strings.CutSuffix(string(have), "*"); ok && strings.HasSuffix(prefix, ":") && strings.HasPrefix(string(want), prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// ParseScopes reads scope names and the short names for sets of them.
+func ParseScopes(names []string) (Scopes, error) {
+	var out Scopes
+	for _, name := range names {
+		set, ok := shorthands[name]
+		if !ok && slices.Contains(knownScopes, Scope(name)) {
+			set, ok = []Scope{Scope(name)}, true
+		}
+		if !ok {
+			return nil, ErrInvalidRequest.Saying("there is no scope " + quote(name)).On("scopes")
+		}
+		for _, one := range set {
+			if !slices.Contains(out, one) {
+				out = append(out, one)
+			}
+		}
+	}
+	if len(out) == 0 {
+		return nil, ErrInvalidRequest.Saying("a key needs at least one scope").On("scopes")
+	}
+	return out, nil
+}
+
+// APIKey is a key of an environment's backend. Only its hash is kept.
+type APIKey struct {
+	ID          APIKeyID
+	Environment EnvironmentID
+	Name        string // unique among the environment's living keys
+	Hash        []byte // SHA-256 of the whole key
+	Hint        string // its first characters, so that people can tell keys apart
+	Scopes      Scopes
+	Managed     bool // declared in the configuration file
+	CreatedAt   time.Time
+	ExpiresAt   time.Time // zero: never
+	RevokedAt   time.Time // zero: living
+}
+
+// Validate reports the first thing that is wrong with the key.
+func (k *APIKey) Validate() error {
+	switch {
+	case k.ID == "" || k.Environment == "" || len(k.Hash) != 32:
+		return ErrInternal.Saying("an API key needs an id, an environment and a hash")
+	case k.Name == "" || len(k.Name) > 255:
+		return ErrInvalidRequest.Saying("the key's name must have 1 to 255 characters").On("name")
+	case len(k.Scopes) == 0:
+		return ErrInvalidRequest.Saying("a key needs at least one scope").On("scopes")
+	}
+	return nil
+}
+
+// living reports whether the key opens anything at that time.
+func (k *APIKey) living(now time.Time) bool {
+	return k.RevokedAt.IsZero() && (k.ExpiresAt.IsZero() || now.Before(k.ExpiresAt))
+}
+
+// KeyInput is what an API key is made of.
+type KeyInput struct {
+	Name    string
+	Scopes  Scopes
+	Expires time.Time // zero: never
+}
+
+// CreateAPIKey makes a key and gives it, which is told only now. Errors: conflict when the name is taken.
+func (b *Broker) CreateAPIKey(ctx context.Context, who Actor, e *Environment, in KeyInput) (Secret, *APIKey, error) {
+	text, id := b.sealer.NewAPIKey(e.Name)
+	k, err := b.addKey(ctx, who, e, APIKeyID(id), text, in, false)
+	return NewSecret(text), k, err
+}
+
+// addKey stores the hash of a key.
+func (b *Broker) addKey(ctx context.Context, who Actor, e *Environment, id APIKeyID, text string, in KeyInput, managed bool) (*APIKey, error) {
+	hash := sha256.Sum256([]byte(text))
+	k := &APIKey{
+		ID: id, Environment: e.ID, Name: in.Name, Hash: hash[:], Hint: hint(text), Scopes: in.Scopes, Managed: managed,
+		CreatedAt: b.Now(), ExpiresAt: cut(in.Expires),
+	}
+	if err := k.Validate(); err != nil {
+		return nil, err
+	}
+	who.Environment = e.ID
+	if err := b.store.CreateAPIKey(ctx, k, b.audited(who, "apikey.create", string(id))); err != nil {
+		return nil, err
+	}
+	return k, b.reload(ctx)
+}
+
+// hint is what people may see of a key: enough to tell it from others, and none of what is secret.
+func hint(text string) string {
+	if strings.HasPrefix(text, "coat_") && len(text) > 24 {
+		return text[:strings.LastIndexByte(text[:len(text)-20], '_')+1]
+	}
+	return text[:min(4, len(text)/4)] + "..."
+}
+
+// declareKey makes sure that the preset key opens the environment, and gives its id.
+func (b *Broker) declareKey(ctx context.Context, e *Environment, preset Secret) (APIKeyID, error) {
+	text := preset.Reveal()
+	if len(text) < minKeyLength {
+		return "", ErrInvalidRequest.Saying("a preset key needs at least 16 characters")
+	}
+	if k, ok := b.snapshot.Load().keys[sha256.Sum256([]byte(text))]; ok {
+		if k.key.Environment != e.ID {
+			return "", ErrConflict.Saying("two environments have the same key")
+		}
+		return k.key.ID, nil
+	}
+	// A preset key that was replaced by another must not go on opening the door.
+	for _, k := range b.snapshot.Load().keys {
+		if k.key.Managed && k.key.Environment == e.ID {
+			if err := b.RevokeAPIKey(ctx, System(e.ID), k.key.ID); err != nil {
+				return "", err
+			}
+		}
+	}
+	k, err := b.addKey(ctx, System(e.ID), e, APIKeyID(uuid.NewString()), text, KeyInput{Name: "configuration file", Scopes: Scopes{ScopeAll}}, true)
+	if err != nil {
+		return "", err
+	}
+	return k.ID, nil
+}
+
+// APIKeys lists the environment's keys, revoked ones included, oldest first.
+func (b *Broker) APIKeys(ctx context.Context, e *Environment) ([]*APIKey, error) {
+	all, err := b.store.APIKeys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(k *APIKey) bool { return k.Environment != e.ID })
+	slices.SortFunc(all, func(x, y *APIKey) int { return x.CreatedAt.Compare(y.CreatedAt) })
+	return all, nil
+}
+
+// RevokeAPIKey ends a key. Errors: not_found.
+func (b *Broker) RevokeAPIKey(ctx context.Context, who Actor, id APIKeyID) error {
+	if err := b.store.RevokeAPIKey(ctx, id, b.Now(), b.audited(who, "apikey.revoke", string(id))); err != nil {
+		return err
+	}
+	return b.reload(ctx)
+}

@@ -1,0 +1,350 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"maps"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+)
+
+// ConnectForm is everything that the page of one integration shows.
+type ConnectForm struct {
+	Integration  *Integration
+	Facts        *Facts
+	Environment  *Environment
+	Session      *Session
+	Ask          []Field // what is left to ask, in order
+	Scopes       []string
+	Title        string
+	DocsConnect  string
+	Reconnecting bool
+	// AuthorizationOrigin is where the browser will go, "" when that depends on what is typed or it goes nowhere.
+	AuthorizationOrigin string
+}
+
+// connecting is what a session needs to connect to one integration.
+type connecting struct {
+	session     *Session
+	environment *Environment
+	making      *making
+	defaults    Defaults
+	secrets     flowSecrets // of a flow that is being finished
+}
+
+// connecting checks that the actor's session may be used for the integration of that key.
+func (b *Broker) connecting(ctx context.Context, who Actor, key string) (*connecting, error) {
+	s, err := b.Session(ctx, who)
+	if err != nil {
+		return nil, err
+	}
+	env, err := b.Environment(who)
+	if err != nil {
+		return nil, err
+	}
+	i, err := b.integration(who, key)
+	if err != nil {
+		return nil, err
+	}
+	if !s.Allows(key) {
+		return nil, ErrIntegrationRefused
+	}
+	if _, ended := s.Ended(i.ID); ended {
+		return nil, ErrSessionCompleted
+	}
+	m, err := b.newMaking(who, i)
+	if err != nil {
+		return nil, err
+	}
+	d, err := b.defaultsOf(s, key)
+	if err != nil {
+		return nil, err
+	}
+	m.bindSession(s, d)
+	if m.facts.NeedsClient && m.client.ID == "" {
+		return nil, ErrNotSupported.Saying("the integration has no client id yet; whoever runs this service has to set it")
+	}
+	return &connecting{session: s, environment: env, making: m, defaults: d}, nil
+}
+
+// bindSession takes over what the app's backend decided.
+func (m *making) bindSession(s *Session, d Defaults) {
+	m.session, m.reconnect, m.accountFree = s, s.Connection, s.AllowAccountChange
+	if d.Scopes != "" {
+		m.asked = splitScopes(d.Scopes)
+	}
+	client := *m.client
+	client.Scopes = m.asked
+	if d.ClientID != "" {
+		client.ID = d.ClientID
+	}
+	if !d.ClientSecret.IsZero() {
+		client.Secret = d.ClientSecret
+	}
+	m.client = &client
+	m.set = func(c *Connection) {
+		if s.EndUser != nil {
+			c.EndUser = s.EndUser
+		}
+		c.Tags, c.WebhookURL = s.Tags, s.WebhookURL
+		if s.ConnectionName != "" {
+			c.Name = s.ConnectionName
+		}
+	}
+}
+
+func splitScopes(s string) []string {
+	return slices.DeleteFunc(strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }), func(x string) bool { return x == "" })
+}
+
+// asked lists the fields that an end user still has to fill: what is automatic, hidden or decided by the backend is not
+// asked for.
+func (c *connecting) asked() []Field {
+	var out []Field
+	for _, f := range c.making.facts.Fields {
+		if f.Automated || f.Hidden {
+			continue
+		}
+		if _, fixed := c.defaults.Config[f.Name]; fixed && f.Section == ConfigField {
+			continue
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// ConnectForm gives what the page of an integration shows. It changes nothing.
+func (b *Broker) ConnectForm(ctx context.Context, who Actor, key string) (*ConnectForm, error) {
+	c, err := b.connecting(ctx, who, key)
+	if err != nil {
+		return nil, err
+	}
+	m := c.making
+	form := &ConnectForm{
+		Integration: m.integration, Facts: m.facts, Environment: c.environment, Session: c.session, Ask: c.asked(), Scopes: m.asked,
+		Title: m.integration.DisplayName, DocsConnect: c.defaults.DocsConnect, Reconnecting: c.session.Connection != "",
+	}
+	if form.Title == "" {
+		form.Title = m.facts.DisplayName
+	}
+	if form.DocsConnect == "" {
+		form.DocsConnect = m.facts.DocsConnect
+	}
+	if u, err := url.Parse(m.facts.AuthorizationURL); err == nil && m.facts.Interactive && u.Host != "" {
+		form.AuthorizationOrigin = u.Scheme + "://" + u.Host
+	}
+	return form, nil
+}
+
+// ConnectInput is what an end user typed, by section and name: "credentials.apiKey", "connection_config.subdomain".
+type ConnectInput struct {
+	Fields map[string]string
+}
+
+// fill checks what was typed and puts it where it belongs. Errors: variable_invalid naming the field, invalid_request for
+// a field that was not asked for.
+func (c *connecting) fill(in ConnectInput) (credentials map[string]Secret, err error) {
+	config := make(map[string]string)
+	credentials = make(map[string]Secret)
+	left := maps.Clone(in.Fields)
+	for _, f := range c.making.facts.Fields {
+		name := string(f.Section) + "." + f.Name
+		value, typed := left[name]
+		asked := slices.ContainsFunc(c.asked(), func(a Field) bool { return a.Section == f.Section && a.Name == f.Name })
+		if asked {
+			delete(left, name)
+		} else {
+			value, typed = f.Default, f.HasDefault
+		}
+		if typed && !f.Secret {
+			value = strings.TrimSpace(value)
+		}
+		if value == "" && asked && !f.Optional && !f.HasDefault {
+			return nil, ErrVariableInvalid.On(name).Saying("this field must be filled in")
+		}
+		if value == "" && !f.HasDefault {
+			continue
+		}
+		if f.Section == ConfigField {
+			config[f.Name] = value
+		} else {
+			credentials[f.Name] = NewSecret(value)
+		}
+	}
+	for name := range left {
+		return nil, ErrInvalidRequest.On(name).Saying("this field is not asked for")
+	}
+	checked, err := c.making.provider.CheckConfig(config, c.making.client, false)
+	if err != nil {
+		return nil, inSection(err, ConfigField)
+	}
+	// What the backend decided lies over what was typed, and was checked by its own measure.
+	decided, err := c.making.provider.CheckConfig(c.defaults.Config, c.making.client, true)
+	if err != nil {
+		return nil, inSection(err, ConfigField)
+	}
+	maps.Copy(checked, decided)
+	c.making.config = anyValues(checked)
+	return credentials, nil
+}
+
+// inSection makes sure that an error names its field together with its section.
+func inSection(err error, s FieldSection) error {
+	var e *Error
+	if errors.As(err, &e) && e.Field != "" && !strings.HasPrefix(e.Field, string(s)+".") {
+		return e.On(string(s) + "." + e.Field)
+	}
+	return err
+}
+
+// Outcome is a connection that came to be.
+type Outcome struct {
+	Connection  ConnectionID
+	Key         string
+	Integration string // its key
+	Reconnected bool
+	Session     *Session
+	Environment *Environment
+	Facts       *Facts
+	ReturnURL   string
+}
+
+// outcome describes what came of connecting.
+func (c *connecting) outcome(conn *Connection, reconnected bool) *Outcome {
+	o := &Outcome{
+		Connection: conn.ID, Key: conn.Key, Integration: c.making.integration.Key, Reconnected: reconnected,
+		Session: c.session, Environment: c.environment, Facts: c.making.facts,
+	}
+	if c.session != nil {
+		o.ReturnURL = c.session.ReturnURL
+	}
+	return o
+}
+
+// Connect makes a connection of what an end user typed, for providers that need no browser. Errors: variable_invalid
+// naming the field, connection_test_failed when the provider refuses, provider_unavailable and its kin when it does not
+// answer. Nothing is stored then.
+func (b *Broker) Connect(ctx context.Context, who Actor, key string, in ConnectInput) (*Outcome, error) {
+	c, err := b.connecting(ctx, who, key)
+	if err != nil {
+		return nil, err
+	}
+	submitter, ok := c.making.provider.(Submitter)
+	if !ok || c.making.facts.Interactive {
+		return nil, ErrNotSupported.Saying("this provider is connected to in the browser")
+	}
+	typed, err := c.fill(in)
+	if err != nil {
+		return nil, err
+	}
+	f, err := b.beginFlow(ctx, c, flowSecrets{}, "")
+	if err != nil {
+		return nil, err
+	}
+	b.work.Add(1)
+	defer b.work.Done()
+	ctx = context.WithoutCancel(ctx)
+	if _, err := b.store.ConsumeFlow(ctx, f.flow.ID, b.Now()); err != nil {
+		return nil, err
+	}
+	c.making.flow = f.flow
+	o, err := b.submit(ctx, c, submitter, typed)
+	if err != nil {
+		return nil, errors.Join(err, b.failFlow(ctx, f.flow, who, AsError(err).Code))
+	}
+	return o, nil
+}
+
+// submit turns what was typed into a connection, if the provider takes it.
+func (b *Broker) submit(ctx context.Context, c *connecting, s Submitter, typed map[string]Secret) (*Outcome, error) {
+	m := c.making
+	asking, cancel := context.WithTimeout(ctx, providerTimeout)
+	defer cancel()
+	got, err := s.Submit(asking, m.holding(), typed)
+	if err != nil {
+		return nil, inSection(refusal(err), CredentialField)
+	}
+	m.take(got)
+	if v, ok := m.provider.(Verifier); ok {
+		if _, err := v.Verify(asking, m.holding()); err != nil {
+			return nil, refusal(err)
+		}
+	}
+	b.complete(ctx, m)
+	conn, reconnected, err := b.keepGrant(ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	return c.outcome(conn, reconnected), nil
+}
+
+// take lays what the provider gave over what is known.
+func (m *making) take(got *Obtained) {
+	m.material, m.account = got.Material, got.Account
+	if m.config == nil {
+		m.config = make(map[string]any)
+	}
+	for k, v := range got.Config {
+		// What the app's backend or the end user decided is not replaced by what an answer holds.
+		if old, ok := m.config[k]; !ok || old == "" {
+			m.config[k] = v
+		}
+	}
+}
+
+// refusal turns a provider's failure into what an end user is told.
+func refusal(err error) error {
+	var p *ProviderError
+	if !errors.As(err, &p) {
+		return err
+	}
+	switch p.Class {
+	case GrantLost, ClientRefused:
+		return ErrTestFailed.Because(p)
+	case Transient:
+		if p.Reach != nil {
+			return p.Reach.Because(p)
+		}
+		return ErrProviderDown.After(p.RetryAfter).Because(p)
+	}
+	return ErrProviderDown.Because(p)
+}
+
+// begun is a flow that was just opened.
+type begun struct {
+	flow    *Flow
+	state   string
+	browser string
+}
+
+// beginFlow opens a flow and counts it.
+func (b *Broker) beginFlow(ctx context.Context, c *connecting, secrets flowSecrets, redirect string) (*begun, error) {
+	state, hash := b.sealer.NewState()
+	browser := randomHex(32)
+	browserHash := sha256.Sum256([]byte(browser))
+	m, now := c.making, b.Now()
+	f := &Flow{
+		ID: FlowID(uuid.NewString()), Environment: m.integration.Environment, Integration: m.integration.ID, Connection: m.reconnect,
+		Key: m.key, StateHash: hash[:], BrowserHash: browserHash[:], RedirectURI: redirect, Issuer: m.facts.Issuer, AskedScopes: m.asked,
+		Status: FlowOpen, CreatedAt: now, ExpiresAt: now.Add(flowLifetime),
+	}
+	if c.session != nil {
+		f.Session = c.session.ID
+	}
+	var err error
+	if f.Secrets, err = b.sealJSON(flowPlace(f), secrets); err != nil {
+		return nil, err
+	}
+	ok, err := b.store.CreateFlow(ctx, f, maxStarts, b.audited(m.who, "flow.start", string(f.ID)))
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, ErrRateLimited.Saying("too many sign-ins were begun with this link; the app has to make a new one")
+	}
+	return &begun{flow: f, state: state, browser: browser}, nil
+}

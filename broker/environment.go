@@ -1,0 +1,182 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"regexp"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// EnvironmentID names an environment.
+type EnvironmentID string
+
+// StartMode says when a sign-in may leave for the provider without a click on our own page.
+type StartMode string
+
+// The start modes.
+const (
+	StartAuto     StartMode = "auto"     // at once only from our own page, an allowed origin, or no browser at all
+	StartPage     StartMode = "page"     // always with a click
+	StartRedirect StartMode = "redirect" // always at once
+)
+
+// Environment is a tenant: nothing of one is visible in another.
+type Environment struct {
+	ID             EnvironmentID
+	Name           string // a-z, 0-9, _ and -
+	DisplayName    string // what end users read; empty: Name
+	AllowedOrigins []string
+	ReturnURLs     []string
+	Start          StartMode
+	Managed        bool // declared in the configuration file
+	CreatedAt      time.Time
+	UpdatedAt      time.Time
+}
+
+var environmentName = regexp.MustCompile(`^[a-z0-9_-]{1,255}$`)
+
+// Validate reports the first thing that is wrong with the environment.
+func (e *Environment) Validate() error {
+	if e.ID == "" {
+		return ErrInternal.Saying("an environment needs an id")
+	}
+	if !environmentName.MatchString(e.Name) {
+		return ErrInvalidRequest.Saying("an environment's name has 1 to 255 of a-z, 0-9, _ and -").On("name")
+	}
+	switch e.Start {
+	case StartAuto, StartPage, StartRedirect:
+	default:
+		return ErrInvalidRequest.Saying("start must be auto, page or redirect").On("start")
+	}
+	for _, o := range e.AllowedOrigins {
+		if !validOrigin(o) {
+			return ErrInvalidRequest.Saying("an allowed origin is a scheme, a host and perhaps a port: " + quote(o)).On("allowed_origins")
+		}
+	}
+	for _, u := range e.ReturnURLs {
+		if _, err := parseReturnURL(u); err != nil {
+			return ErrInvalidRequest.Saying("a return URL is https, or http on this machine, without user, query and fragment: " + quote(u)).On("return_urls")
+		}
+	}
+	return nil
+}
+
+// Label is what end users read.
+func (e *Environment) Label() string {
+	if e.DisplayName != "" {
+		return e.DisplayName
+	}
+	return e.Name
+}
+
+// DeclaredEnvironment is an environment as a configuration file declares it.
+type DeclaredEnvironment struct {
+	Environment  Environment // without ID and times
+	SecretKey    Secret      // a fixed API key; zero: none
+	Integrations []IntegrationInput
+}
+
+// Declare writes what the configuration file says. What is the same already is left alone; what has left the file stays
+// and can be changed over the API again.
+func (b *Broker) Declare(ctx context.Context, list []DeclaredEnvironment) error {
+	declared := make(map[EnvironmentID]bool)
+	integrations := make(map[IntegrationID]bool)
+	keys := make(map[APIKeyID]bool)
+	for _, d := range list {
+		e, err := b.declareEnvironment(ctx, d)
+		if err != nil {
+			return fmt.Errorf("environment %s: %w", d.Environment.Name, err)
+		}
+		declared[e.ID] = true
+		if !d.SecretKey.IsZero() {
+			k, err := b.declareKey(ctx, e, d.SecretKey)
+			if err != nil {
+				return fmt.Errorf("environment %s: secret_key: %w", e.Name, err)
+			}
+			keys[k] = true
+		}
+		for _, in := range d.Integrations {
+			i, err := b.declareIntegration(ctx, e, in)
+			if err != nil {
+				return fmt.Errorf("environment %s: integration %s: %w", e.Name, in.Key, err)
+			}
+			integrations[i] = true
+		}
+	}
+	return b.release(ctx, declared, integrations, keys)
+}
+
+// declareEnvironment creates or changes an environment.
+func (b *Broker) declareEnvironment(ctx context.Context, d DeclaredEnvironment) (*Environment, error) {
+	e := d.Environment
+	e.Managed = true
+	if e.Start == "" {
+		e.Start = StartAuto
+	}
+	now := b.Now()
+	e.ID, e.CreatedAt, e.UpdatedAt = EnvironmentID(uuid.NewString()), now, now
+	if old, err := b.EnvironmentNamed(e.Name); err == nil {
+		e.ID, e.CreatedAt, e.UpdatedAt = old.ID, old.CreatedAt, old.UpdatedAt
+		if reflect.DeepEqual(*old, e) {
+			return old, nil
+		}
+		e.UpdatedAt = now
+	}
+	return &e, b.saveEnvironment(ctx, &e)
+}
+
+// CreateEnvironment makes one that no file declares.
+func (b *Broker) CreateEnvironment(ctx context.Context, name string) (*Environment, error) {
+	if _, err := b.EnvironmentNamed(name); err == nil {
+		return nil, ErrConflict.On("name")
+	}
+	now := b.Now()
+	e := &Environment{ID: EnvironmentID(uuid.NewString()), Name: name, Start: StartAuto, CreatedAt: now, UpdatedAt: now}
+	return e, b.saveEnvironment(ctx, e)
+}
+
+func (b *Broker) saveEnvironment(ctx context.Context, e *Environment) error {
+	if err := e.Validate(); err != nil {
+		return err
+	}
+	if err := b.store.SaveEnvironment(ctx, e, b.audited(System(e.ID), "environment.save", string(e.ID))); err != nil {
+		return err
+	}
+	return b.reload(ctx)
+}
+
+// release lets go of what was declared once and is not any more.
+func (b *Broker) release(ctx context.Context, envs map[EnvironmentID]bool, ints map[IntegrationID]bool, keys map[APIKeyID]bool) error {
+	s := b.snapshot.Load()
+	for _, e := range s.environments {
+		if e.Managed && !envs[e.ID] {
+			free := *e
+			free.Managed, free.UpdatedAt = false, b.Now()
+			if err := b.saveEnvironment(ctx, &free); err != nil {
+				return err
+			}
+		}
+	}
+	for _, i := range s.byKey {
+		if i.Managed && !ints[i.ID] {
+			free := *i
+			free.Managed, free.UpdatedAt = false, b.Now()
+			if err := b.saveIntegration(ctx, System(i.Environment), &free); err != nil {
+				return err
+			}
+		}
+	}
+	for _, k := range s.keys {
+		if k.key.Managed && !keys[k.key.ID] {
+			// A key that left the file must not go on opening the door.
+			err := b.store.RevokeAPIKey(ctx, k.key.ID, b.Now(), b.audited(System(k.key.Environment), "apikey.revoke", string(k.key.ID)))
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return b.reload(ctx)
+}

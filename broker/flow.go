@@ -1,0 +1,403 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"maps"
+	"net/url"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// FlowID names a flow.
+type FlowID string
+
+// FlowStatus is where a flow has got to.
+type FlowStatus string
+
+// A flow goes from open to consumed, which happens once, and from there to succeeded or failed. An open one can fail
+// too: it expires by time alone, its session is deleted, or another browser brings its state.
+const (
+	FlowOpen      FlowStatus = "open"
+	FlowConsumed  FlowStatus = "consumed"
+	FlowSucceeded FlowStatus = "succeeded"
+	FlowFailed    FlowStatus = "failed"
+)
+
+// Flow is one attempt to get a grant through the end user's browser.
+type Flow struct {
+	ID          FlowID
+	Environment EnvironmentID
+	Session     SessionID // empty: none
+	Integration IntegrationID
+	Connection  ConnectionID // the one to be repaired, later the one that came of it
+	Key         string       // the new connection's key; empty: its id
+	StateHash   []byte       // SHA-256 of the state
+	BrowserHash []byte       // SHA-256 of the secret in the browser's cookie
+	RedirectURI string       // the same string goes into both requests
+	Issuer      string       // what the answer must name, where the provider is known to name it
+	AskedScopes []string
+	Secrets     Sealed // flowSecrets: PKCE verifier, nonce, config, client override
+	Status      FlowStatus
+	Code        string // why it failed
+	CreatedAt   time.Time
+	ExpiresAt   time.Time
+	ConsumedAt  time.Time
+}
+
+// flowLifetime is how long a sign-in may take; it cannot be extended.
+const flowLifetime = 10 * time.Minute
+
+// codeInterrupted is why a flow failed whose process ended in the middle of it.
+const codeInterrupted = "interrupted"
+
+// flowSecrets is what a flow keeps sealed until its answer comes.
+type flowSecrets struct {
+	Verifier     string         `json:"verifier,omitempty"`
+	Nonce        string         `json:"nonce,omitempty"`
+	Config       map[string]any `json:"config,omitempty"`
+	ClientID     string         `json:"client_id,omitempty"`
+	ClientSecret string         `json:"client_secret,omitempty"`
+	RefreshToken string         `json:"refresh_token,omitempty"`
+}
+
+func flowPlace(f *Flow) place {
+	return place{environment: f.Environment, column: columnFlow, row: string(f.ID)}
+}
+
+// Started is a sign-in that the browser can be sent to.
+type Started struct {
+	URL        string // the provider's page
+	State      string
+	Browser    Secret // goes into the browser's cookie, and nowhere else
+	CookieName string // without a prefix
+	ExpiresAt  time.Time
+}
+
+// FlowCookieName names the cookie of a state: several sign-ins in one browser do not disturb each other.
+func FlowCookieName(state string) string {
+	sum := sha256.Sum256([]byte(state))
+	return "flow-" + hex.EncodeToString(sum[:4])
+}
+
+// The shared callback paths, and the beginning of those that belong to one integration.
+const (
+	CallbackPath       = "/oauth/callback"
+	SecondCallbackPath = "/oauth2/callback"
+)
+
+// redirectURI is where the provider sends the browser back. An integration whose authorization server a user names has
+// its own, so that one server's answer cannot be taken for another's.
+func (b *Broker) redirectURI(f *Facts, i *Integration) string {
+	if f.FreeHost {
+		return b.publicURL + CallbackPath + "/" + i.PublicID
+	}
+	return b.publicURL + CallbackPath
+}
+
+// StartFlow opens a sign-in and gives the address that the browser goes to. Errors: those of ConnectForm, variable_invalid
+// naming the field, rate_limited.
+func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in ConnectInput) (*Started, error) {
+	c, err := b.connecting(ctx, who, key)
+	if err != nil {
+		return nil, err
+	}
+	a, ok := c.making.provider.(Authorizer)
+	if !ok || !c.making.facts.Interactive {
+		return nil, ErrNotSupported.Saying("this provider needs no browser")
+	}
+	if _, err := c.fill(in); err != nil {
+		return nil, err
+	}
+	secrets := flowSecrets{
+		Verifier: randomText(32), Nonce: randomText(16), Config: c.making.config,
+		ClientID: c.defaults.ClientID, ClientSecret: c.defaults.ClientSecret.Reveal(), RefreshToken: c.defaults.RefreshToken.Reveal(),
+	}
+	request := &AuthorizeRequest{
+		Client: c.making.client, Config: c.making.holding().Config, RedirectURI: b.redirectURI(c.making.facts, c.making.integration),
+		Verifier: secrets.Verifier, Nonce: secrets.Nonce, UserScopes: c.defaults.UserScopes, Params: c.defaults.AuthorizationParams,
+	}
+	// The address is made once without a state, so that what is wrong with it is found before anything is written.
+	if _, err := a.AuthorizeURL(request); err != nil {
+		return nil, inSection(err, ConfigField)
+	}
+	f, err := b.beginFlow(ctx, c, secrets, request.RedirectURI)
+	if err != nil {
+		return nil, err
+	}
+	request.State = f.state
+	target, err := a.AuthorizeURL(request)
+	if err != nil {
+		return nil, err
+	}
+	return &Started{
+		URL: target, State: f.state, Browser: NewSecret(f.browser), CookieName: FlowCookieName(f.state), ExpiresAt: f.flow.ExpiresAt,
+	}, nil
+}
+
+// Callback is a browser that comes back from a provider.
+type Callback struct {
+	Query       url.Values
+	Integration string // the public id in the path; "" on a shared path
+	Browser     Secret // from the cookie of the state; zero: there is none
+	IP          string
+	RequestID   string
+}
+
+// FlowError is a sign-in that came to nothing, and what is known about where the end user came from.
+type FlowError struct {
+	Err         *Error
+	Provider    string // its display name
+	Detail      string // the provider's own words, cleaned and cut; escape them
+	Integration string // its key
+	Session     *Session
+	Environment *Environment
+	ReturnURL   string
+}
+
+// Error gives the code and message of the cause.
+func (e *FlowError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the *Error.
+func (e *FlowError) Unwrap() error { return e.Err }
+
+// FinishFlow takes the provider's answer, exchanges its code and stores the connection. Whatever goes wrong, the sign-in
+// is over and its code is never sent a second time. Errors are *FlowError.
+func (b *Broker) FinishFlow(ctx context.Context, cb Callback) (*Outcome, error) {
+	b.work.Add(1)
+	defer b.work.Done()
+	ctx = context.WithoutCancel(ctx) // the end user may close the window; what the provider has issued must be kept
+	f, err := b.flowOf(ctx, cb)
+	if err != nil {
+		return nil, &FlowError{Err: AsError(err)}
+	}
+	c, err := b.resume(ctx, f, cb)
+	if err == nil {
+		var o *Outcome
+		if o, err = b.finish(ctx, c, cb); err == nil {
+			return o, nil
+		}
+	}
+	return nil, b.flowError(ctx, f, c, err)
+}
+
+// flowOf checks the answer's form and finds the flow by its state.
+func (b *Broker) flowOf(ctx context.Context, cb Callback) (*Flow, error) {
+	states := cb.Query["state"]
+	if len(states) != 1 {
+		return nil, ErrStateInvalid
+	}
+	hash, ok := b.sealer.CheckState(states[0])
+	if !ok {
+		return nil, ErrStateInvalid
+	}
+	f, err := b.store.FlowByState(ctx, hash[:])
+	if errors.Is(err, ErrNotFound) {
+		return nil, ErrStateInvalid
+	}
+	return f, err
+}
+
+// resume checks that the answer belongs to the flow and takes the flow out of use. It gives what is known even when it
+// fails, so that the page can say whose sign-in it was.
+func (b *Broker) resume(ctx context.Context, f *Flow, cb Callback) (*connecting, error) {
+	c := &connecting{}
+	who := Actor{Kind: ByBrowser, Environment: f.Environment, Session: f.Session, IP: cb.IP, RequestID: cb.RequestID}
+	c.environment = b.snapshot.Load().environments[f.Environment]
+	if f.Session != "" {
+		s, err := b.store.Session(ctx, f.Session)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return c, err
+		}
+		c.session = s
+	}
+	i, ok := b.snapshot.Load().integrations[f.Integration]
+	if !ok || !i.DeletedAt.IsZero() {
+		return c, ErrStateInvalid
+	}
+	m, err := b.newMaking(who, i)
+	if err != nil {
+		return c, err
+	}
+	c.making = m
+	if f.Status != FlowOpen {
+		return c, ErrStateUsed
+	}
+	if !b.Now().Before(f.ExpiresAt) {
+		return c, ErrStateExpired
+	}
+	if err := belongs(f, i, cb); err != nil {
+		return c, errors.Join(err, b.failFlow(ctx, f, who, AsError(err).Code))
+	}
+	if ok, err := b.store.ConsumeFlow(ctx, f.ID, b.Now()); err != nil || !ok {
+		if err == nil {
+			err = ErrStateUsed
+		}
+		return c, err
+	}
+	m.flow = f
+	return c, b.restore(f, c)
+}
+
+// belongs checks that the answer came to the right address, in the browser that began, from the right server, and in a
+// form that cannot be read in two ways.
+func belongs(f *Flow, i *Integration, cb Callback) error {
+	own := ""
+	if strings.HasSuffix(f.RedirectURI, "/"+i.PublicID) {
+		own = i.PublicID
+	}
+	sum := sha256.Sum256([]byte(cb.Browser.Reveal()))
+	switch {
+	case cb.Browser.IsZero() || subtle.ConstantTimeCompare(sum[:], f.BrowserHash) != 1:
+		return ErrBrowserMismatch
+	case cb.Integration != own:
+		return ErrContextMismatch
+	case f.Issuer != "" && cb.Query.Get("iss") != f.Issuer:
+		return ErrIssuerMismatch
+	}
+	for _, name := range []string{"code", "iss", "error", "error_description"} {
+		if len(cb.Query[name]) > 1 {
+			return ErrCallbackInvalid
+		}
+	}
+	if cb.Query.Has("access_token") || cb.Query.Has("id_token") || (cb.Query.Has("code") && cb.Query.Has("error")) {
+		return ErrCallbackInvalid
+	}
+	return nil
+}
+
+// restore brings back what the flow kept sealed.
+func (b *Broker) restore(f *Flow, c *connecting) error {
+	var s flowSecrets
+	if err := b.openJSON(flowPlace(f), f.Secrets, &s); err != nil {
+		return err
+	}
+	m := c.making
+	if c.session != nil {
+		m.bindSession(c.session, Defaults{ClientID: s.ClientID, ClientSecret: NewSecret(s.ClientSecret)})
+		if _, ended := c.session.Ended(m.integration.ID); ended {
+			return ErrSessionCompleted
+		}
+	} else if f.Session != "" {
+		return ErrSessionInvalid // it was deleted while the browser was away
+	}
+	m.reconnect, m.key, m.asked, m.config = f.Connection, f.Key, f.AskedScopes, maps.Clone(s.Config)
+	c.secrets = s
+	return nil
+}
+
+// maxCode bounds an authorization code.
+const maxCode = 4096
+
+// finish exchanges the code and stores what comes of it.
+func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outcome, error) {
+	m := c.making
+	if code := cb.Query.Get("error"); code != "" {
+		if code == "access_denied" {
+			return nil, ErrProviderDenied
+		}
+		return nil, ErrProviderError
+	}
+	param := m.facts.CodeParam
+	if param == "" {
+		param = "code"
+	}
+	code := cb.Query.Get(param)
+	if code == "" || len(code) > maxCode || len(cb.Query[param]) != 1 {
+		return nil, ErrCallbackInvalid
+	}
+	a, ok := m.provider.(Authorizer)
+	if !ok {
+		return nil, ErrNotSupported
+	}
+	asking, cancel := context.WithTimeout(ctx, providerTimeout)
+	got, err := a.Exchange(asking, &ExchangeRequest{
+		Client: m.client, Config: m.holding().Config, RedirectURI: m.flow.RedirectURI, Code: code,
+		Verifier: c.secrets.Verifier, Nonce: c.secrets.Nonce, Callback: cb.Query,
+	})
+	cancel()
+	if err != nil {
+		return nil, ErrExchangeFailed.Because(err)
+	}
+	m.take(got)
+	m.override(c.secrets)
+	b.complete(ctx, m)
+	conn, reconnected, err := b.keepGrant(ctx, m)
+	if err != nil {
+		if errors.Is(err, ErrStorageBusy) || errors.Is(err, ErrStorageUnavailable) {
+			return nil, err // the sealed revocation could not be stored either
+		}
+		return nil, errors.Join(err, b.discard(ctx, m))
+	}
+	return c.outcome(conn, reconnected), nil
+}
+
+// override keeps the end user's own client with the credential, for its renewal.
+func (m *making) override(s flowSecrets) {
+	if s.RefreshToken != "" {
+		m.material.Refresh = NewSecret(s.RefreshToken)
+	}
+	if s.ClientID == "" && s.ClientSecret == "" {
+		return
+	}
+	if m.material.Details == nil {
+		m.material.Details = make(map[string]Secret)
+	}
+	m.material.Details["client_id"], m.material.Details["client_secret"] = NewSecret(m.client.ID), m.client.Secret
+}
+
+// failFlow ends a flow and tells the app's backend.
+func (b *Broker) failFlow(ctx context.Context, f *Flow, who Actor, code string) error {
+	line := b.line(who, "flow.fail", string(f.ID))
+	line.Result = code
+	e := b.event(EventConnectFailed, &Connection{ID: f.Connection, Environment: f.Environment, Integration: f.Integration, Key: f.Key}, code)
+	return b.store.FailFlow(ctx, f.ID, code, b.Now(), Trail{Audit: []AuditEntry{line}, Events: []Event{e}})
+}
+
+// flowError ends the flow, if it has not been, and says what happened.
+func (b *Broker) flowError(ctx context.Context, f *Flow, c *connecting, err error) error {
+	out := &FlowError{Err: AsError(err), Session: c.session, Environment: c.environment}
+	if c.session != nil {
+		out.ReturnURL = c.session.ReturnURL
+	}
+	if c.making == nil {
+		return out
+	}
+	out.Provider, out.Integration = c.making.facts.DisplayName, c.making.integration.Key
+	if c.making.flow != nil { // consumed by us
+		if err := b.failFlow(ctx, f, c.making.who, out.Err.Code); err != nil {
+			out.Err = out.Err.Because(errors.Join(out.Err.Err, err))
+		}
+		var p *ProviderError
+		if errors.As(err, &p) {
+			out.Detail = cleanText(strings.TrimSpace(p.Code + " " + p.Text))
+		}
+	}
+	return out
+}
+
+// maxDetail bounds what is shown of a provider's own words, in characters.
+const maxDetail = 300
+
+// cleanText makes a stranger's text fit to be shown: short, on one line, without control characters and without those
+// that turn the direction of writing.
+func cleanText(s string) string {
+	out := make([]rune, 0, maxDetail)
+	for _, r := range s {
+		if len(out) == maxDetail {
+			break
+		}
+		switch {
+		case unicode.IsSpace(r):
+			out = append(out, ' ')
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == unicode.ReplacementChar:
+		default:
+			out = append(out, r)
+		}
+	}
+	return string(out)
+}

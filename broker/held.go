@@ -1,0 +1,93 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+)
+
+// held are renewed credentials that could not be stored yet.
+type held struct {
+	mu     sync.Mutex
+	swaps  map[ConnectionID]*Swap
+	refill bool          // the reserve was freed
+	end    chan struct{} // closed when the process is about to end and holding on is of no use any more
+	once   sync.Once
+}
+
+func newHeld() *held { return &held{swaps: make(map[ConnectionID]*Swap), end: make(chan struct{})} }
+
+// add reports whether the swap is new here.
+func (h *held) add(s *Swap) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, known := h.swaps[s.Connection]
+	h.swaps[s.Connection], h.refill = s, true
+	return !known
+}
+
+func (h *held) drop(id ConnectionID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.swaps, id)
+}
+
+func (h *held) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.swaps)
+}
+
+func (h *held) all() []*Swap {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	out := make([]*Swap, 0, len(h.swaps))
+	for _, s := range h.swaps {
+		out = append(out, s)
+	}
+	return out
+}
+
+// refillDue reports, once, that the reserve was freed and nothing needs it any more.
+func (h *held) refillDue() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	yes := h.refill && len(h.swaps) == 0
+	h.refill = h.refill && !yes
+	return yes
+}
+
+// stillDue takes the report back.
+func (h *held) stillDue() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.refill = true
+}
+
+func (h *held) close() { h.once.Do(func() { close(h.end) }) }
+
+// hold notes a pair that is not stored yet, and gives the store the room that was kept for this.
+func (b *Broker) hold(ctx context.Context, s *Swap, cause error) {
+	if !b.held.add(s) {
+		return
+	}
+	b.log.LogAttrs(ctx, slog.LevelError, "a renewed token cannot be stored; trying again",
+		slog.String("connection", string(s.Connection)), slog.Any("error", cause))
+	if b.reserve == nil {
+		return
+	}
+	if err := b.reserve.Free(); err != nil {
+		b.log.LogAttrs(ctx, slog.LevelError, "the reserve could not be freed", slog.Any("error", err))
+	}
+}
+
+// refill takes the reserve back once nothing is held any more. If there is no room yet, the next commit tries again.
+func (b *Broker) refill(ctx context.Context) {
+	if b.reserve == nil || !b.held.refillDue() {
+		return
+	}
+	if err := b.reserve.Refill(); err != nil {
+		b.held.stillDue()
+		b.log.LogAttrs(ctx, slog.LevelWarn, "the reserve could not be taken back yet", slog.Any("error", err))
+	}
+}

@@ -1,0 +1,273 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Outbound is one connection's way out to its provider, with the credential ready to be put into requests. It is shared
+// by all who call through the connection: treat it as read-only.
+type Outbound struct {
+	connection  ConnectionID
+	environment EnvironmentID
+	integration *Integration // of the snapshot that it was made from; another one makes it useless
+	key         string
+	version     int64
+	presented   *Presentation
+	access      Secret // to keep the provider from handing it back; empty: nothing short enough to look for
+
+	serveUntil int64 // Unix microseconds; never: math.MaxInt64
+	kickAt     int64 // when a renewal should be begun in the background
+	kicked     atomic.Bool
+	fetched    atomic.Int64 // Unix seconds; when the use was last noted
+
+	generation uint64
+	writes     *atomic.Uint64
+}
+
+// never is a serveUntil that does not come.
+const never = int64(1<<63 - 1)
+
+// noteUseEvery is how often the use of a connection is noted while it is in use all the time.
+const noteUseEvery = 30 // seconds
+
+// Outbound gives the way out of a connection, with a credential that is good for a while. Errors: not_found naming
+// integration or connection, connection_pending, needs_reauth, provider_unavailable, misconfigured, refresh_timeout.
+func (b *Broker) Outbound(ctx context.Context, who Actor, integration, key string) (*Outbound, error) {
+	if who.Kind != ByKey || !who.Scopes.Has(ScopeProxy) {
+		if err := who.Allow(ScopeProxy); err != nil {
+			return nil, err
+		}
+	}
+	i, ok := b.snapshot.Load().byKey[integrationName{who.Environment, integration}]
+	if !ok {
+		return nil, ErrNotFound.On("integration").Saying("there is no integration of that key")
+	}
+	now := b.clock()
+	if o, ok := b.cache.get(cacheKey{i.ID, key}); ok && o.integration == i && now.UnixMicro() < o.serveUntil {
+		b.noteUse(o, now)
+		if now.UnixMicro() >= o.kickAt && o.kicked.CompareAndSwap(false, true) {
+			b.renewSoon(ctx, o)
+		}
+		return o, nil
+	}
+	return b.fetchOutbound(ctx, i, key)
+}
+
+// noteUse notes that the connection was used, now and then.
+func (b *Broker) noteUse(o *Outbound, now time.Time) {
+	s := now.Unix()
+	if last := o.fetched.Load(); s-last >= noteUseEvery && o.fetched.CompareAndSwap(last, s) {
+		b.reads.used(o.connection, cut(now))
+	}
+}
+
+// renewSoon renews beside the request, which is served with what there is.
+func (b *Broker) renewSoon(ctx context.Context, o *Outbound) {
+	ctx = context.WithoutCancel(ctx)
+	b.work.Go(func() {
+		_, _ = b.renew(ctx, renewal{environment: o.environment, connection: o.connection, why: whenDue})
+	})
+}
+
+// fetchOutbound reads the connection, renews its credential first if it has run out, and keeps the result.
+func (b *Broker) fetchOutbound(ctx context.Context, i *Integration, key string) (*Outbound, error) {
+	p, ok := b.catalogue.Provider(i.Provider)
+	if !ok {
+		return nil, ErrNotSupported.Saying("the provider left the catalogue")
+	}
+	k := cacheKey{i.ID, key}
+	writes := b.cache.shard(k)
+	for renewed := false; ; renewed = true {
+		generation := writes.Load()
+		t, err := b.store.Ticket(ctx, i.ID, key)
+		if err != nil {
+			return nil, onConnection(err)
+		}
+		if err := usable(t); err != nil {
+			return nil, err
+		}
+		o, runOut, err := b.outboundOf(p, i, key, t)
+		if err != nil {
+			return nil, err
+		}
+		if !runOut || renewed {
+			if runOut {
+				return nil, ErrNeedsReauth
+			}
+			o.generation, o.writes = generation, writes
+			b.cache.put(k, o)
+			b.noteUse(o, b.clock())
+			return o, nil
+		}
+		_, err = b.renew(ctx, renewal{environment: t.Environment, connection: t.Connection, than: t.Version, why: whenDue})
+		if err != nil {
+			if b.Now().Before(t.ExpiresAt) {
+				return o, nil // not for much longer, but still good
+			}
+			return nil, err
+		}
+	}
+}
+
+// onConnection says that it is the connection which is missing.
+func onConnection(err error) error {
+	if errors.Is(err, ErrNotFound) {
+		return ErrNotFound.On("connection").Saying("there is no connection of that id").Because(err)
+	}
+	return err
+}
+
+// usable refuses connections that have no credential to use.
+func usable(t *Ticket) error {
+	switch t.Status {
+	case Pending:
+		return ErrConnectionPending
+	case Disconnected:
+		return ErrNeedsReauth
+	case Active, Failing, Expired:
+	}
+	if t.Version == 0 {
+		return ErrConnectionPending
+	}
+	return nil
+}
+
+// outboundOf opens a ticket. runOut is set when its token has to be renewed before it is served.
+func (b *Broker) outboundOf(p Provider, i *Integration, key string, t *Ticket) (o *Outbound, runOut bool, err error) {
+	m := &Material{Type: t.Type, ExpiresAt: t.ExpiresAt}
+	if m.Access, err = b.open(credentialPlace(t.Environment, t.Connection, columnAccess, t.Version), t.Access); err != nil {
+		return nil, false, err
+	}
+	if m.Details, err = b.openDetails(credentialPlace(t.Environment, t.Connection, columnDetails, t.Version), t.Details); err != nil {
+		return nil, false, err
+	}
+	client, err := b.client(i)
+	if err != nil {
+		return nil, false, err
+	}
+	presented, err := p.Present(&Holding{Client: client, Config: configValues(t.Config, m.Details), Material: m})
+	if err != nil {
+		return nil, false, err
+	}
+	o = &Outbound{
+		connection: t.Connection, environment: t.Environment, integration: i, key: key, version: t.Version,
+		presented: presented, serveUntil: never, kickAt: never,
+	}
+	if len(m.Access.Reveal()) >= minKeyLength {
+		o.access = m.Access
+	}
+	if t.ExpiresAt.IsZero() {
+		return o, false, nil
+	}
+	now, end := b.Now(), t.ExpiresAt
+	if r, ok := p.(Renewer); ok && (t.Renewable || r.Renewable(m)) {
+		f := p.Facts()
+		end = end.Add(-max(minServed, f.ServesBuffer))
+		if life := t.ExpiresAt.Sub(t.ObtainedAt); life > 0 && life < 2*minServed {
+			end = t.ExpiresAt.Add(-life / 4) // a token that never has thirty seconds left would be renewed for every call
+		}
+		o.kickAt = t.ExpiresAt.Add(-margin(f, &Credential{ObtainedAt: t.ObtainedAt, ExpiresAt: t.ExpiresAt})).UnixMicro()
+	}
+	o.serveUntil = end.UnixMicro()
+	return o, !now.Before(end), nil
+}
+
+// rejectedPause is how soon after a renewal that the API's refusal caused another may be: an API that refuses every
+// token would otherwise have one renewed with every call.
+const rejectedPause = 30 * time.Second
+
+// Rejected is told that the API refused the credential. It gives a newer one, renewing it once for each version, or nil
+// when there is none to be had.
+func (b *Broker) Rejected(ctx context.Context, who Actor, o *Outbound) (*Outbound, error) {
+	c, err := b.store.Credential(ctx, o.connection)
+	if err != nil {
+		return nil, onConnection(err)
+	}
+	if c.Version <= o.version {
+		if !b.mayRejectAgain(o.connection) {
+			return nil, nil //nolint:nilnil // "nothing newer" is an answer, not a failure
+		}
+		c, err = b.renew(ctx, renewal{environment: o.environment, connection: o.connection, than: o.version, why: rejected})
+		if err != nil {
+			return nil, err
+		}
+		if c.Version <= o.version {
+			return nil, nil //nolint:nilnil // as above
+		}
+	}
+	return b.Outbound(ctx, who, o.integration.Key, o.key)
+}
+
+// mayRejectAgain limits renewals that an API's refusals cause.
+func (b *Broker) mayRejectAgain(id ConnectionID) bool {
+	if _, ok := b.rejections.GetIfPresent(id); ok {
+		return false
+	}
+	b.rejections.Set(id, struct{}{})
+	return true
+}
+
+// Connection is whose way out this is.
+func (o *Outbound) Connection() ConnectionID { return o.connection }
+
+// Base is where the provider's API stands. Nil: the entry has none.
+func (o *Outbound) Base() *url.URL { return o.presented.BaseURL }
+
+// Hosts are the https hosts that a caller may name in place of the base's.
+func (o *Outbound) Hosts() []string { return o.integration.Hosts }
+
+// Retry are the provider's rules for retries.
+func (o *Outbound) Retry() *RetryRules { return &o.presented.Retry }
+
+// Query is what the provider's authentication adds to the query.
+func (o *Outbound) Query() []Param { return o.presented.Query }
+
+// Reserved reports whether the provider's authentication sets the header, whose key must be canonical.
+func (o *Outbound) Reserved(key string) bool {
+	for i := range o.presented.Headers {
+		if h := &o.presented.Headers[i]; h.Key == key {
+			return !h.Weak
+		}
+	}
+	return o.presented.Sign != nil && key == "Authorization"
+}
+
+// ReservedParam reports whether the provider's authentication sets the query parameter.
+func (o *Outbound) ReservedParam(name string) bool {
+	for i := range o.presented.Query {
+		if o.presented.Query[i].Key == name {
+			return true
+		}
+	}
+	return false
+}
+
+// Authorize puts the credential into the request. It must be the last to change it.
+func (o *Outbound) Authorize(r *http.Request) error {
+	for i := range o.presented.Headers {
+		h := &o.presented.Headers[i]
+		if h.Weak && len(r.Header[h.Key]) > 0 {
+			continue
+		}
+		r.Header[h.Key] = h.Values
+	}
+	if o.presented.Sign != nil {
+		return o.presented.Sign(r)
+	}
+	return nil
+}
+
+// Carries reports whether a header value of an answer holds the access token.
+func (o *Outbound) Carries(value string) bool {
+	return !o.access.IsZero() && strings.Contains(value, o.access.Reveal())
+}
+
+// Format gives a placeholder: what is inside is ready to be sent.
+func (o *Outbound) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(redacted)) }

@@ -1,0 +1,301 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker/internal/gate"
+)
+
+// Time limits of a renewal. The provider's is shorter than the lease, so that a lease never ends under a living attempt.
+const (
+	leaseFor        = time.Minute
+	providerTimeout = 20 * time.Second
+	waiterPatience  = 25 * time.Second
+	minServed       = 30 * time.Second // a served token lasts at least so long, if it can be renewed at all
+	probeEvery      = 5 * time.Minute  // of a client that its provider refuses
+	failingAfter    = time.Hour        // transient failures for so long are told to the app
+)
+
+// reason says why somebody wants another token, and with that what may stand in the way.
+type reason int
+
+const (
+	whenDue  reason = iota // the time has come; a back-off is kept
+	rejected               // the API refused the token; a back-off is kept
+	demanded               // a caller insists; a back-off is passed over
+)
+
+// renewal asks for a credential that is newer than a version, or fresh.
+type renewal struct {
+	environment EnvironmentID
+	connection  ConnectionID
+	than        int64 // the version that is not good enough
+	why         reason
+}
+
+// RefreshError says that a credential could not be renewed, and what is known about it.
+type RefreshError struct {
+	Err        *Error // needs_reauth, provider_unavailable, misconfigured, refresh_timeout, storage_unavailable, ...
+	Attempted  bool   // false: a back-off is on, or the grant is known to be lost
+	Connection *Connection
+	Provider   *ProviderError // nil: the provider was not asked, or was not to blame
+}
+
+// Error gives the code and message of the cause.
+func (e *RefreshError) Error() string { return e.Err.Error() }
+
+// Unwrap gives the *Error.
+func (e *RefreshError) Unwrap() error { return e.Err }
+
+// renew gets a credential as asked, by letting one attempt run for everybody who waits. The attempt goes on when the
+// caller leaves: a refresh token that a provider has rotated must be stored, whoever is listening.
+func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
+	patience := time.NewTimer(waiterPatience)
+	defer patience.Stop()
+	for {
+		flight := b.flights.DoChan(string(r.connection), func() (any, error) {
+			b.work.Add(1)
+			defer b.work.Done()
+			return b.renewSafely(context.WithoutCancel(ctx), r)
+		})
+		select {
+		case res := <-flight:
+			if res.Err != nil {
+				return nil, res.Err
+			}
+			c, ok := res.Val.(*Credential)
+			if !ok {
+				return nil, ErrInternal
+			}
+			if r.why == whenDue || c.Version > r.than {
+				return c, nil
+			}
+			// The flight was somebody else's, who had an older token and was content with ours.
+		case <-ctx.Done():
+			return nil, ErrRefreshTimeout.Because(ctx.Err())
+		case <-patience.C:
+			return nil, ErrRefreshTimeout
+		}
+	}
+}
+
+// renewSafely turns a panic into an error: one in a flight would end the process.
+func (b *Broker) renewSafely(ctx context.Context, r renewal) (c *Credential, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.log.LogAttrs(ctx, slog.LevelError, "a renewal panicked", slog.String("connection", string(r.connection)), slog.String("stack", string(debug.Stack())))
+			c, err = nil, ErrInternal.Because(fmt.Errorf("panic in a renewal: %T", p))
+		}
+	}()
+	return b.renewOnce(ctx, r)
+}
+
+// target is everything that a renewal needs besides the credential.
+type target struct {
+	connection  *Connection
+	integration *Integration
+	client      *Client
+	facts       *Facts
+	renewer     Renewer
+	gate        string
+}
+
+// renewOnce makes sure that the credential is as asked, with at most one attempt at the provider.
+func (b *Broker) renewOnce(ctx context.Context, r renewal) (*Credential, error) {
+	c, err := b.store.Credential(ctx, r.connection)
+	if err != nil {
+		return nil, err
+	}
+	t, err := b.target(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if t.renewer == nil || b.satisfies(t, c, r) {
+		return c, nil
+	}
+	if err := b.standsInTheWay(t, c, r); err != nil {
+		return nil, err
+	}
+	leave, err := b.gates.Enter(ctx, t.gate)
+	if err != nil {
+		return nil, &RefreshError{Err: ErrProviderDown.After(retryAfter(err)).Because(err), Connection: t.connection}
+	}
+	var outcome gate.Result
+	defer func() { leave(outcome) }()
+	return b.attempt(ctx, t, r, &outcome)
+}
+
+// attempt leases the credential, looks again, asks the provider and stores what it says.
+func (b *Broker) attempt(ctx context.Context, t *target, r renewal, outcome *gate.Result) (*Credential, error) {
+	c, err := b.lease(ctx, t, r)
+	if err != nil {
+		return nil, err
+	}
+	if c.LeaseOwner != b.owner { // somebody else did it while we waited
+		return c, nil
+	}
+	doubtful := !c.AttemptAt.IsZero()
+	if b.satisfies(t, c, r) {
+		return c, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt)
+	}
+	m, err := b.openMaterial(r.environment, c)
+	if err == nil && !t.renewer.Renewable(m) {
+		return c, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt)
+	}
+	if err != nil {
+		return nil, errors.Join(err, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
+	}
+	h := &Holding{Client: t.client, Config: configValues(t.connection.Config, m.Details), Material: m}
+	got, failure, repeated := b.ask(ctx, t.renewer, h)
+	outcome.Fault = failure != nil && failure.Class == Transient && isFault(failure)
+	if failure != nil {
+		outcome.RetryAfter = failure.RetryAfter
+		return nil, b.recordFailure(ctx, t, c, failure, doubtful || repeated)
+	}
+	return b.keep(ctx, t, c, m, got)
+}
+
+// isFault tells a server's failures from odd answers that concern one connection.
+func isFault(e *ProviderError) bool {
+	return e.Status == 0 || e.Status == 408 || e.Status == 425 || e.Status == 429 || e.Status >= 500
+}
+
+// ask makes one attempt, and one more at once if the first may have arrived without an answer coming back: providers that
+// rotate allow a repeat for a short while, and waiting would let it pass.
+func (b *Broker) ask(ctx context.Context, r Renewer, h *Holding) (got *Obtained, failure *ProviderError, repeated bool) {
+	for {
+		once, cancel := context.WithTimeout(ctx, providerTimeout)
+		got, err := r.Renew(once, h)
+		cancel()
+		if err == nil {
+			return got, nil, repeated
+		}
+		failure = asProviderError(err)
+		if !failure.InDoubt || repeated {
+			return nil, failure, repeated
+		}
+		repeated = true
+	}
+}
+
+// asProviderError takes an error that is none for a failure of unknown kind, which says nothing about the grant.
+func asProviderError(err error) *ProviderError {
+	var p *ProviderError
+	if errors.As(err, &p) {
+		return p
+	}
+	return &ProviderError{Class: Transient, Code: "provider_error"}
+}
+
+// lease takes the lease, or waits until somebody else's attempt has come to something.
+func (b *Broker) lease(ctx context.Context, t *target, r renewal) (*Credential, error) {
+	deadline := time.NewTimer(waiterPatience)
+	defer deadline.Stop()
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		c, ok, err := b.store.LeaseRefresh(ctx, r.connection, b.owner, leaseFor)
+		if err != nil {
+			return nil, &RefreshError{Err: AsError(err), Connection: t.connection}
+		}
+		if ok {
+			return c, nil
+		}
+		if c, err = b.store.Credential(ctx, r.connection); err != nil {
+			return nil, err
+		}
+		if b.satisfies(t, c, r) {
+			c.LeaseOwner = ""
+			return c, nil
+		}
+		select {
+		case <-time.After(jitter(pause)):
+		case <-deadline.C:
+			return nil, ErrRefreshTimeout
+		case <-ctx.Done():
+			return nil, ErrRefreshTimeout.Because(ctx.Err())
+		}
+	}
+}
+
+// satisfies reports whether the credential is what was asked for.
+func (b *Broker) satisfies(t *target, c *Credential, r renewal) bool {
+	now := b.Now()
+	switch r.why {
+	case rejected, demanded:
+		return c.Version > r.than
+	case whenDue:
+		return !due(t.facts, c, now)
+	}
+	return false
+}
+
+// standsInTheWay gives the error that keeps a renewal from being tried: the grant is lost, the last failure is too
+// recent, or the provider refuses the client.
+func (b *Broker) standsInTheWay(t *target, c *Credential, r renewal) error {
+	if r.why == demanded {
+		return nil
+	}
+	now := b.Now()
+	if next, code, ok := b.faults.of(t.integration.ID, now); ok {
+		return &RefreshError{
+			Err: ErrMisconfigured.After(next.Sub(now)), Connection: t.connection,
+			Provider: &ProviderError{Class: ClientRefused, Code: code},
+		}
+	}
+	if c.Failures == 0 {
+		return nil
+	}
+	if c.RefreshAt.IsZero() {
+		return &RefreshError{Err: ErrNeedsReauth, Connection: t.connection, Provider: &ProviderError{Class: GrantLost, Code: c.FailCode}}
+	}
+	if now.Before(c.RefreshAt) {
+		return &RefreshError{
+			Err: ErrProviderDown.After(c.RefreshAt.Sub(now)), Connection: t.connection,
+			Provider: &ProviderError{Class: Transient, Code: c.FailCode},
+		}
+	}
+	return nil
+}
+
+// target collects what a renewal needs. A provider that cannot renew gives a nil renewer.
+func (b *Broker) target(ctx context.Context, r renewal) (*target, error) {
+	c, err := b.store.Connection(ctx, r.environment, r.connection)
+	if err != nil {
+		return nil, err
+	}
+	i, ok := b.snapshot.Load().integrations[c.Integration]
+	if !ok {
+		return nil, ErrNotFound.On("integration")
+	}
+	p, ok := b.catalogue.Provider(i.Provider)
+	if !ok {
+		return nil, ErrNotSupported.Saying("the provider left the catalogue")
+	}
+	t := &target{connection: c, integration: i, facts: p.Facts()}
+	if t.renewer, ok = p.(Renewer); !ok {
+		return t, nil
+	}
+	t.client, err = b.client(i)
+	t.gate = gateName(t.facts, i)
+	return t, err
+}
+
+// gateName is the token endpoint's host and the client: what a provider's limits are counted by.
+func gateName(f *Facts, i *Integration) string {
+	if f.TokenOrigin == "" {
+		return string(i.ID)
+	}
+	return f.TokenOrigin + " " + i.ClientID
+}
+
+func retryAfter(err error) time.Duration {
+	var closed *gate.Closed
+	if errors.As(err, &closed) {
+		return closed.RetryAfter
+	}
+	return 0
+}

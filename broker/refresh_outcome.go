@@ -1,0 +1,227 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// Back-off after transient failures.
+const (
+	firstBackoff = time.Second
+	lastBackoff  = 15 * time.Minute
+)
+
+// defaultMargin is how long before its end a token is renewed, if its entry says nothing and it lives long enough.
+const defaultMargin = 15 * time.Minute
+
+// margin is how long before its end a credential should be renewed.
+func margin(f *Facts, c *Credential) time.Duration {
+	if f.RefreshBuffer > 0 {
+		return f.RefreshBuffer
+	}
+	if life := c.ExpiresAt.Sub(c.ObtainedAt); life > 0 {
+		return min(defaultMargin, life/4)
+	}
+	return defaultMargin
+}
+
+// due reports whether a credential should be renewed by now.
+func due(f *Facts, c *Credential, now time.Time) bool {
+	if !c.RefreshAt.IsZero() && !now.Before(c.RefreshAt) {
+		return true
+	}
+	return !c.ExpiresAt.IsZero() && c.ExpiresAt.Sub(now) < margin(f, c)
+}
+
+// schedule sets when the background renews a fresh credential: somewhat earlier than a caller would have to, and not at
+// the same moment as every other that was made with it.
+func schedule(f *Facts, c *Credential, renewable bool) {
+	c.RefreshAt = time.Time{}
+	if !renewable {
+		return
+	}
+	if !c.ExpiresAt.IsZero() {
+		m := margin(f, c)
+		c.RefreshAt = cut(c.ExpiresAt.Add(-m - spread(m/2)))
+		if earliest := c.ObtainedAt.Add(time.Second); c.RefreshAt.Before(earliest) {
+			c.RefreshAt = earliest
+		}
+	}
+	if f.RefreshIdle > 0 {
+		// Unused for so long, the refresh token would die: it is exercised in good time.
+		exercise := cut(c.ObtainedAt.Add(f.RefreshIdle*3/4 - spread(f.RefreshIdle/8)))
+		if c.RefreshAt.IsZero() || exercise.Before(c.RefreshAt) {
+			c.RefreshAt = exercise
+		}
+	}
+}
+
+// spread is a random part of d.
+func spread(d time.Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	return rand.N(d) //nolint:gosec // it spreads load; nobody gains by guessing it
+}
+
+// jitter is between half of d and d.
+func jitter(d time.Duration) time.Duration { return d/2 + spread(d/2) }
+
+// backoff is the pause after n failures in a row: full jitter under a bound that doubles.
+func backoff(n int) time.Duration {
+	bound := lastBackoff
+	if n < 20 {
+		bound = min(lastBackoff, firstBackoff<<n)
+	}
+	return max(firstBackoff, spread(bound))
+}
+
+// cut gives a time as the store keeps it.
+func cut(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC().Truncate(time.Microsecond)
+}
+
+// keep stores what the provider gave, and only then hands it out.
+func (b *Broker) keep(ctx context.Context, t *target, old *Credential, m *Material, got *Obtained) (*Credential, error) {
+	next := merge(m, got.Material)
+	sealed, err := b.sealMaterial(t.connection.Environment, t.connection.ID, old.Version+1, next)
+	if err != nil {
+		return nil, err
+	}
+	sealed.RefreshedAt = b.Now()
+	schedule(t.facts, sealed, t.renewer.Renewable(next))
+	swap := &Swap{Connection: t.connection.ID, From: old.Version, Next: sealed, Scopes: next.Scopes}
+	if len(got.Config) > 0 {
+		if swap.Config, err = mergeConfig(t.connection.Config, got.Config); err != nil {
+			return nil, err
+		}
+	}
+	b.clearFault(ctx, t.integration)
+	return b.commit(ctx, t, swap)
+}
+
+// merge lays a renewed credential over the old one: a provider that sends no refresh token means the old one to stay.
+func merge(old, fresh *Material) *Material {
+	out := *fresh
+	if out.Refresh.IsZero() {
+		out.Refresh, out.RefreshExpiresAt = old.Refresh, old.RefreshExpiresAt
+	}
+	if out.Details == nil {
+		out.Details = old.Details
+	}
+	if out.Type == "" {
+		out.Type = old.Type
+	}
+	return &out
+}
+
+// commit stores a swap. When the store fails, the pair is held and tried again until the process ends: the provider has
+// spent the old refresh token, so what we hold is the only one.
+func (b *Broker) commit(ctx context.Context, t *target, s *Swap) (*Credential, error) {
+	c := t.connection
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := b.cache.writing(c.Integration, c.Key, func() error { return b.store.SwapCredential(ctx, s) })
+		switch {
+		case err == nil:
+			b.held.drop(c.ID)
+			b.refill(ctx)
+			return s.Next, nil
+		case errors.Is(err, ErrConflict): // a reconnect or an import came first: theirs counts
+			b.held.drop(c.ID)
+			return b.store.Credential(ctx, c.ID)
+		case errors.Is(err, ErrNotFound): // deleted in the meantime: the new tokens must end too
+			b.held.drop(c.ID)
+			return nil, errors.Join(ErrNotFound.On("connection"), b.store.AddRevocation(ctx, orphan(c, s.Next, b.Now()), Trail{}))
+		}
+		b.hold(ctx, s, err)
+		select {
+		case <-time.After(pause):
+		case <-b.held.end:
+			return nil, ErrStorageUnavailable.Because(err)
+		}
+	}
+}
+
+// orphan is the revocation of tokens whose connection is gone.
+func orphan(c *Connection, cred *Credential, now time.Time) *Revocation {
+	return &Revocation{
+		ID: uuid.NewString(), Environment: c.Environment, Integration: c.Integration, Connection: c.ID, Version: cred.Version,
+		Type: cred.Type, Access: cred.Access, Refresh: cred.Refresh, Details: cred.Details, Config: c.Config,
+		AccountHash: c.AccountHash, CreatedAt: now, NextAt: now,
+	}
+}
+
+// recordFailure writes down what a failure means, and gives the error for whoever waits.
+func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, p *ProviderError, doubtful bool) error {
+	now := b.Now()
+	f := &RefreshFailure{
+		Connection: t.connection.ID, Version: c.Version, Owner: b.owner, Code: p.Code, At: now, ErrorID: uuid.NewString(),
+		CountsAgainst: true,
+	}
+	var answer *Error
+	switch p.Class {
+	case GrantLost:
+		answer = b.grantLost(t, c, f, p, doubtful)
+	case ClientRefused:
+		answer = ErrMisconfigured.After(probeEvery)
+		f.CountsAgainst, f.NextAt = false, now.Add(probeEvery+spread(time.Minute))
+		b.setFault(ctx, t.integration, p.Code, now)
+	case Transient:
+		answer = b.transient(t, c, f, p)
+	}
+	if err := b.store.FailRefresh(ctx, f); err != nil {
+		b.log.LogAttrs(ctx, slog.LevelError, "a failed renewal could not be recorded", slog.String("connection", string(c.Connection)), slog.Any("error", err))
+	}
+	b.cache.spoil(t.connection.Integration, t.connection.Key)
+	if f.Status != "" {
+		t.connection.Status, t.connection.Reason, t.connection.ErrorID, t.connection.ErrorAt = f.Status, f.Reason, f.ErrorID, now
+	}
+	return &RefreshError{Err: answer.Because(p), Attempted: true, Connection: t.connection, Provider: p}
+}
+
+// grantLost marks the connection. The refresh token stays: somebody may insist and find that it works.
+func (b *Broker) grantLost(t *target, c *Credential, f *RefreshFailure, p *ProviderError, doubtful bool) *Error {
+	f.Status, f.Reason = Failing, ReasonNeedsReauth
+	if doubtful {
+		f.Reason = ReasonOutcomeLost
+	}
+	if c.Failures == 0 || !c.RefreshAt.IsZero() {
+		f.Trail = Trail{
+			Audit:  []AuditEntry{b.line(System(t.connection.Environment), "connection.needs_reauth", string(t.connection.ID))},
+			Events: []Event{b.event(EventRefreshFailed, t.connection, p.Code), b.event(EventNeedsReauth, t.connection, f.Reason)},
+		}
+	}
+	return ErrNeedsReauth
+}
+
+// transient plans the next attempt. The connection is told to be failing only when that matters to somebody: its token
+// has run out, or it has been going on for an hour.
+func (b *Broker) transient(t *target, c *Credential, f *RefreshFailure, p *ProviderError) *Error {
+	pause := max(backoff(c.Failures+1), p.RetryAfter)
+	f.NextAt = f.At.Add(pause)
+	long := !c.FailingSince.IsZero() && f.At.Sub(c.FailingSince) >= failingAfter
+	if long || (!c.ExpiresAt.IsZero() && !f.At.Before(c.ExpiresAt)) {
+		f.Status, f.Reason = Failing, ReasonRefreshFails
+	}
+	if c.Failures == 0 {
+		f.Trail.Events = append(f.Trail.Events, b.event(EventRefreshFailed, t.connection, p.Code))
+	}
+	if long && c.FailedAt.Sub(c.FailingSince) < failingAfter {
+		f.Trail.Events = append(f.Trail.Events, b.event(EventRefreshFailing, t.connection, p.Code))
+	}
+	if p.Reach != nil {
+		return p.Reach.After(pause)
+	}
+	return ErrProviderDown.After(pause)
+}
+
+// overtaken reports that a swap came too late: the credential is newer, or gone.
+func overtaken(err error) bool { return errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) }

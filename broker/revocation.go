@@ -1,0 +1,140 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker/internal/gate"
+)
+
+// A provider that cannot be reached is asked again for three days.
+const (
+	revokeFor        = 72 * time.Hour
+	revokeAtOnce     = 16
+	firstRevokePause = 10 * time.Second
+	lastRevokePause  = time.Hour
+	revokeClaim      = 2 * time.Minute // longer than an attempt can take
+)
+
+// RevokeDue ends the grants of deleted connections at their providers, as far as that is due.
+func (b *Broker) RevokeDue(ctx context.Context) error {
+	for {
+		now := b.Now()
+		list, err := b.store.ClaimRevocations(ctx, now, now.Add(revokeClaim), revokeAtOnce)
+		if err != nil || len(list) == 0 {
+			return err
+		}
+		var all sync.WaitGroup
+		errs := make([]error, len(list))
+		for n, r := range list {
+			b.work.Add(1)
+			all.Go(func() {
+				defer b.work.Done()
+				errs[n] = b.revoke(context.WithoutCancel(ctx), r)
+			})
+		}
+		all.Wait()
+		if err := errors.Join(errs...); err != nil || len(list) < revokeAtOnce || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+// revoke does one job: asks the provider, or finds that it need not or cannot be asked.
+func (b *Broker) revoke(ctx context.Context, r *Revocation) error {
+	i, ok := b.snapshot.Load().integrations[r.Integration]
+	if !ok {
+		return b.finishRevocation(ctx, r, OutcomeUnsupported)
+	}
+	p, _ := b.catalogue.Provider(i.Provider)
+	revoker, ok := p.(Revoker)
+	if !ok {
+		return b.finishRevocation(ctx, r, OutcomeUnsupported)
+	}
+	shared, err := b.sharedGrant(ctx, p.Facts(), i, r)
+	if err != nil {
+		return err
+	}
+	if shared {
+		return b.finishRevocation(ctx, r, OutcomeSharedGrant)
+	}
+	h, err := b.deadHolding(i, r)
+	if err != nil {
+		b.log.LogAttrs(ctx, slog.LevelError, "a deleted credential cannot be opened, so its grant cannot be ended", slog.String("revocation", r.ID))
+		return b.finishRevocation(ctx, r, OutcomeGaveUp)
+	}
+	leave, err := b.gates.Enter(ctx, gateName(p.Facts(), i))
+	if err != nil {
+		return b.store.RetryRevocation(ctx, r.ID, r.Attempts, cut(b.Now().Add(max(retryAfter(err), firstRevokePause))))
+	}
+	asking, cancel := context.WithTimeout(ctx, providerTimeout)
+	defer cancel()
+	supported, err := revoker.Revoke(asking, h)
+	failure := (*ProviderError)(nil)
+	if err != nil {
+		failure = asProviderError(err)
+	}
+	leave(gate.Result{Fault: failure != nil && failure.Class == Transient && isFault(failure)})
+	switch {
+	case err == nil && supported, failure != nil && failure.Class == GrantLost: // a grant that is gone needs no ending
+		return b.finishRevocation(ctx, r, OutcomeRevoked)
+	case err == nil:
+		return b.finishRevocation(ctx, r, OutcomeUnsupported)
+	}
+	return b.retryRevocation(ctx, r, failure)
+}
+
+// sharedGrant reports whether ending this grant would end another connection's too. Where it is not known whose account
+// it was, every other connection of the integration might be the same.
+func (b *Broker) sharedGrant(ctx context.Context, f *Facts, i *Integration, r *Revocation) (bool, error) {
+	if !f.RevokesGrant {
+		return false, nil
+	}
+	if len(r.AccountHash) == 0 {
+		n, err := b.store.CountConnections(ctx, i.ID)
+		return n > 0, err
+	}
+	return b.store.SharesGrant(ctx, r.AccountHash, r.Connection)
+}
+
+// deadHolding opens what was left of a credential.
+func (b *Broker) deadHolding(i *Integration, r *Revocation) (*Holding, error) {
+	client, err := b.client(i)
+	if err != nil {
+		return nil, err
+	}
+	m, err := b.openMaterial(r.Environment, &Credential{
+		Connection: r.Connection, Version: r.Version, Type: r.Type, Access: r.Access, Refresh: r.Refresh, Details: r.Details,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Holding{Client: client, Config: configValues(r.Config, m.Details), Material: m}, nil
+}
+
+// retryRevocation puts the job back, or gives it up after three days.
+func (b *Broker) retryRevocation(ctx context.Context, r *Revocation, failure *ProviderError) error {
+	now := b.Now()
+	if now.Sub(r.CreatedAt) >= revokeFor {
+		return b.finishRevocation(ctx, r, OutcomeGaveUp)
+	}
+	pause := lastRevokePause
+	if r.Attempts < 10 {
+		pause = min(lastRevokePause, firstRevokePause<<r.Attempts)
+	}
+	return b.store.RetryRevocation(ctx, r.ID, r.Attempts+1, cut(now.Add(max(jitter(pause), failure.RetryAfter))))
+}
+
+// finishRevocation writes the receipt and erases the credential.
+func (b *Broker) finishRevocation(ctx context.Context, r *Revocation, outcome string) error {
+	line := b.line(System(r.Environment), "grant.revoke", string(r.Connection))
+	line.Result = outcome
+	trail := Trail{Audit: []AuditEntry{line}}
+	if outcome == OutcomeGaveUp {
+		trail.Events = []Event{b.event(EventRevocationEnded, &Connection{ID: r.Connection, Environment: r.Environment, Integration: r.Integration}, outcome)}
+	}
+	return b.store.FinishRevocation(ctx, r.ID, outcome, b.Now(), trail)
+}

@@ -1,0 +1,145 @@
+package broker
+
+import (
+	"context"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"time"
+)
+
+// How often the background looks, and how long things are kept.
+const (
+	revokeEvery      = 2 * time.Second
+	sweepEvery       = time.Minute
+	interruptedAfter = time.Minute // a flow without a result for so long was interrupted
+	sweepAfter       = time.Hour   // sessions and flows stay so long after their end, for whoever still asks
+	drainFor         = 25 * time.Second
+)
+
+// Run does the background work until ctx ends: it renews tokens before they expire, ends revoked grants, sweeps, and
+// writes what the hot path collected. Then it lets exchanges and renewals that are under way finish and returns. A
+// worker that panics is started again.
+func (b *Broker) Run(ctx context.Context) error {
+	var workers sync.WaitGroup
+	for name, work := range map[string]func(context.Context){
+		"renew":  b.renewInBackground,
+		"watch":  b.watch,
+		"revoke": func(ctx context.Context) { b.every(ctx, revokeEvery, "revoke", b.RevokeDue) },
+		"sweep":  func(ctx context.Context) { b.every(ctx, sweepEvery, "sweep", b.Sweep) },
+		"flush":  func(ctx context.Context) { b.every(ctx, flushEvery, "write what was read", b.flushReads) },
+	} {
+		workers.Go(func() { b.keepRunning(ctx, name, work) })
+	}
+	<-ctx.Done()
+	workers.Wait()
+	return b.drain(context.WithoutCancel(ctx))
+}
+
+// drain waits for what must finish, and saves what could not be stored.
+func (b *Broker) drain(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() { b.work.Wait(); close(done) }()
+	deadline := time.NewTimer(drainFor)
+	defer deadline.Stop()
+	select {
+	case <-done:
+	case <-deadline.C:
+		b.log.LogAttrs(ctx, slog.LevelError, "work was still under way at the end of the shutdown")
+	}
+	b.held.close()
+	if swaps := b.held.all(); len(swaps) > 0 && b.reserve != nil {
+		if err := b.reserve.Spill(swaps); err != nil {
+			b.log.LogAttrs(ctx, slog.LevelError, "renewed tokens could not be saved", slog.Int("count", len(swaps)), slog.Any("error", err))
+		}
+	}
+	return b.flushReads(ctx)
+}
+
+// every does work again and again until ctx ends.
+func (b *Broker) every(ctx context.Context, interval time.Duration, what string, work func(context.Context) error) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if err := work(ctx); err != nil && ctx.Err() == nil {
+			b.log.LogAttrs(ctx, slog.LevelError, "background work failed", slog.String("work", what), slog.Any("error", err))
+		}
+	}
+}
+
+// keepRunning starts work again when it panics, a little later each time.
+func (b *Broker) keepRunning(ctx context.Context, name string, work func(context.Context)) {
+	for pause := time.Second; ctx.Err() == nil; pause = min(2*pause, time.Minute) {
+		if b.survives(ctx, name, work) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}
+
+// survives runs work and reports whether it ended without a panic.
+func (b *Broker) survives(ctx context.Context, name string, work func(context.Context)) (ok bool) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.log.LogAttrs(ctx, slog.LevelError, "a background worker panicked and is started again",
+				slog.String("worker", name), slog.String("stack", string(debug.Stack())))
+		}
+	}()
+	work(ctx)
+	return true
+}
+
+// recover puts right what an earlier process left half done. Everything in it may be done twice.
+func (b *Broker) recover(ctx context.Context) error {
+	if _, err := b.store.DropStaleLeases(ctx); err != nil {
+		return err
+	}
+	if err := b.applySpilled(ctx); err != nil {
+		return err
+	}
+	return b.Sweep(ctx)
+}
+
+// applySpilled stores the tokens that an earlier process could not. One that has been overtaken is dropped.
+func (b *Broker) applySpilled(ctx context.Context) error {
+	if b.reserve == nil {
+		return nil
+	}
+	swaps, done, err := b.reserve.Spilled()
+	if err != nil {
+		return err
+	}
+	for _, s := range swaps {
+		if err := b.store.SwapCredential(ctx, s); err != nil && !overtaken(err) {
+			return err
+		}
+	}
+	if len(swaps) > 0 {
+		return done()
+	}
+	return nil
+}
+
+// Sweep fails flows that were interrupted, and forgets sessions and flows that ended long ago.
+func (b *Broker) Sweep(ctx context.Context) error {
+	now := b.Now()
+	flows, err := b.store.InterruptedFlows(ctx, now.Add(-interruptedAfter))
+	if err != nil {
+		return err
+	}
+	for _, f := range flows {
+		if err := b.failFlow(ctx, f, System(f.Environment), codeInterrupted); err != nil {
+			return err
+		}
+	}
+	_, err = b.store.SweepSessions(ctx, now.Add(-sweepAfter))
+	return err
+}
