@@ -1,0 +1,130 @@
+package main
+
+import (
+	"log/slog"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+type apikeyCommand struct {
+	Create apikeyCreateCommand `cmd:"" help:"Make a key; it is shown once."`
+	List   apikeyListCommand   `cmd:"" help:"List the keys, without what is secret of them."`
+	Revoke apikeyRevokeCommand `cmd:"" help:"End a key. A running server notices within seconds."`
+}
+
+// beside are the settings of commands that work beside a running server.
+type beside struct {
+	overrides
+	Env string `help:"Environment." default:"dev" placeholder:"NAME"`
+}
+
+// open opens the data directory beside a server that may be running, and finds the environment.
+func (c *beside) open(p *program) (*node, *broker.Environment, error) {
+	cfg, err := loadConfig(p.env, c.overrides)
+	if err != nil {
+		return nil, nil, err
+	}
+	n, err := openNode(p.ctx, cfg, p.env, slog.New(slog.NewJSONHandler(p.stderr, nil)), false)
+	if err != nil {
+		return nil, nil, err
+	}
+	e, err := n.broker.EnvironmentNamed(c.Env)
+	if err != nil {
+		_ = n.store.Close()
+		return nil, nil, broker.ErrNotFound.Saying("there is no environment " + c.Env)
+	}
+	return n, e, nil
+}
+
+type apikeyCreateCommand struct {
+	beside
+	Name    string        `required:"" help:"What the key is for." placeholder:"NAME"`
+	Scope   []string      `help:"What it may do, such as proxy or connections:read; everything if none is named. May be repeated." placeholder:"SCOPE"`
+	Expires time.Duration `help:"How long it lives, such as 720h; for ever if not given." placeholder:"DURATION"`
+}
+
+// Run makes a key and prints it.
+func (c *apikeyCreateCommand) Run(p *program) error {
+	if len(c.Scope) == 0 {
+		c.Scope = []string{"admin"}
+	}
+	scopes, err := broker.ParseScopes(c.Scope)
+	if err != nil {
+		return err
+	}
+	n, e, err := c.open(p)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = n.store.Close() }()
+	in := broker.KeyInput{Name: c.Name, Scopes: scopes}
+	if c.Expires > 0 {
+		in.Expires = n.broker.Now().Add(c.Expires)
+	}
+	key, _, err := n.broker.CreateAPIKey(p.ctx, broker.System(e.ID), e, in)
+	if err != nil {
+		return err
+	}
+	p.say("%s", key.Reveal())
+	return n.store.Close()
+}
+
+type apikeyListCommand struct{ beside }
+
+// Run lists the environment's keys.
+func (c *apikeyListCommand) Run(p *program) error {
+	n, e, err := c.open(p)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = n.store.Close() }()
+	keys, err := n.broker.APIKeys(p.ctx, e)
+	if err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(p.stdout, 0, 8, 2, ' ', 0)
+	_, _ = w.Write([]byte("ID\tNAME\tKEY\tSCOPES\tCREATED\tSTATE\n"))
+	for _, k := range keys {
+		scopes := make([]string, len(k.Scopes))
+		for i, s := range k.Scopes {
+			scopes[i] = string(s)
+		}
+		row := []string{string(k.ID), k.Name, k.Hint, strings.Join(scopes, ","), k.CreatedAt.Format(time.RFC3339), state(k, n.broker.Now())}
+		_, _ = w.Write([]byte(strings.Join(row, "\t") + "\n"))
+	}
+	return w.Flush()
+}
+
+func state(k *broker.APIKey, now time.Time) string {
+	switch {
+	case !k.RevokedAt.IsZero():
+		return "revoked"
+	case !k.ExpiresAt.IsZero() && !now.Before(k.ExpiresAt):
+		return "expired"
+	case k.Managed:
+		return "from the configuration file"
+	}
+	return "active"
+}
+
+type apikeyRevokeCommand struct {
+	beside
+	ID string `arg:"" help:"The key's id, as list shows it."`
+}
+
+// Run ends a key.
+func (c *apikeyRevokeCommand) Run(p *program) error {
+	n, e, err := c.open(p)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = n.store.Close() }()
+	if err := n.broker.RevokeAPIKey(p.ctx, broker.System(e.ID), broker.APIKeyID(c.ID)); err != nil {
+		return err
+	}
+	p.say("Revoked %s.", c.ID)
+	return n.store.Close()
+}

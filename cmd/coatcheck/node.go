@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/coatcheck/coatcheck"
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/crypto"
+	"github.com/coatcheck/coatcheck/providers"
+	"github.com/coatcheck/coatcheck/providers/egress"
+	"github.com/coatcheck/coatcheck/storage"
+)
+
+// node is a broker with everything that it stands on.
+type node struct {
+	config *config
+	log    *slog.Logger
+	store  broker.Store
+	keys   *crypto.Keyring
+	egress *egress.Policy
+	broker *broker.Broker
+	fresh  bool // the identity was made just now
+}
+
+// sealer is the keyring as the broker knows it.
+type sealer struct{ *crypto.Keyring }
+
+// NewAPIKey makes a key of an environment of that name.
+func (sealer) NewAPIKey(environment string) (key, id string) { return crypto.NewAPIKey(environment) }
+
+// openNode opens the data directory and starts a broker on it. exclusive is for the one server of the directory; other
+// commands write beside it.
+func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exclusive bool) (_ *node, err error) {
+	n := &node{config: c, log: log}
+	if n.egress, err = egress.New(egress.Options{Allow: c.Egress.Allow, Dev: c.dev()}); err != nil {
+		return nil, fmt.Errorf("egress.allow: %w", err)
+	}
+	catalogue, err := n.catalogue()
+	if err != nil {
+		return nil, err
+	}
+	ids, err := n.identities(env, exclusive)
+	if err != nil {
+		return nil, err
+	}
+	if n.store, err = storage.Open(ctx, c.Database, storage.Options{Dir: c.Data, Exclusive: exclusive, Now: time.Now}); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.store.Close())
+		}
+	}()
+	if n.keys, err = openKeyring(ctx, n.store, ids); err != nil {
+		return nil, err
+	}
+	bc := broker.Config{
+		Store: n.store, Sealer: sealer{n.keys}, Catalogue: catalogue, Now: time.Now, Logger: log, PublicURL: c.PublicURL,
+		CacheEntries: c.Limits.CachedConnections, RefreshConcurrency: c.Limits.RefreshConcurrency, RefreshPerHost: c.Limits.RefreshPerHost,
+	}
+	if exclusive {
+		if bc.Reserve, err = storage.NewReserve(c.Data); err != nil {
+			return nil, err
+		}
+	}
+	n.broker, err = broker.New(ctx, bc)
+	return n, err
+}
+
+// catalogue loads the built-in entries and the operator's own over them.
+func (n *node) catalogue() (*providers.Catalogue, error) {
+	var overlays []providers.File
+	for _, name := range n.config.Providers {
+		raw, err := os.ReadFile(within(n.config.dir, name))
+		if err != nil {
+			return nil, fmt.Errorf("providers: %w", err)
+		}
+		overlays = append(overlays, providers.File{Name: name, Data: raw})
+	}
+	return providers.Load(providers.Options{
+		Builtin: coatcheck.Catalogue, Overlays: overlays, Client: n.egress.TokenClient(), Now: time.Now,
+		Warn: func(message string) { n.log.Warn(message) }, //nolint:sloglint // the message is the catalogue's own
+	})
+}
+
+// identities reads the age identities that open the data keys. On this machine, beside no database, they are made.
+func (n *node) identities(env environ, mayMake bool) (*crypto.Identities, error) {
+	file := n.config.Encryption.IdentityFile
+	if text := n.config.Encryption.Identity; text != "" {
+		return crypto.ParseIdentities(stringReader(text))
+	}
+	ids, err := crypto.LoadIdentityFile(file)
+	if err == nil || !errors.Is(err, crypto.ErrKeyMissing) {
+		return ids, keyError(err)
+	}
+	if !mayMake || !n.config.dev() || databaseExists(n.config) {
+		return nil, fmt.Errorf("encryption_key_missing: %s holds no age identity; make one with \"coatcheck keys generate\" and set encryption.identity_file", file)
+	}
+	if err := writeIdentity(file); err != nil {
+		return nil, err
+	}
+	n.fresh = true
+	return crypto.LoadIdentityFile(file)
+}
+
+// keyError gives the code that scripts look for.
+func keyError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, crypto.ErrKeyPermissions):
+		return fmt.Errorf("key_permissions: %w", err)
+	}
+	return err
+}
+
+// databaseExists reports whether there is something that an identity which is made now could not open.
+func databaseExists(c *config) bool {
+	_, err := os.Stat(filepath.Join(c.Data, storage.FileName))
+	return c.Database != "sqlite" || !errors.Is(err, fs.ErrNotExist)
+}
+
+// writeIdentity makes a new identity, for its owner alone.
+func writeIdentity(file string) error {
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		return fmt.Errorf("make an identity: %w", err)
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("make an identity: %w", err)
+	}
+	_, err = crypto.GenerateIdentity(f, time.Now())
+	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// openKeyring opens the stored data keys, or makes the first one.
+func openKeyring(ctx context.Context, store broker.Store, ids *crypto.Identities) (*crypto.Keyring, error) {
+	stored, err := store.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(stored) == 0 {
+		k, err := crypto.NewKey(1, ids, time.Now().UTC().Truncate(time.Microsecond))
+		if err != nil {
+			return nil, err
+		}
+		if err := store.AddKey(ctx, broker.WrappedKey(k)); err != nil && !errors.Is(err, broker.ErrConflict) {
+			return nil, err
+		}
+		if stored, err = store.Keys(ctx); err != nil {
+			return nil, err
+		}
+	}
+	keys := make([]crypto.WrappedKey, len(stored))
+	for i, k := range stored {
+		keys[i] = crypto.WrappedKey(k)
+	}
+	keyring, err := crypto.OpenKeyring(keys, ids)
+	var wrong *crypto.WrongKeyError
+	if errors.As(err, &wrong) {
+		return nil, fmt.Errorf("encryption_key_wrong: %w", err)
+	}
+	return keyring, err
+}

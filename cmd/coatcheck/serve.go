@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web"
+	"github.com/coatcheck/coatcheck/web/connect"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
+	"github.com/coatcheck/coatcheck/web/proxy"
+)
+
+type serveCommand struct {
+	overrides
+}
+
+// Run starts the broker and ends when the process is told to.
+func (c *serveCommand) Run(p *program) error {
+	cfg, err := loadConfig(p.env, c.overrides)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewJSONHandler(p.stderr, nil))
+	n, err := openNode(p.ctx, cfg, p.env, log, true)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = n.store.Close() }() // Close was called before, and its error seen, unless the start failed
+	if n.fresh {
+		p.say("Made an encryption identity: %s. Keep a copy of it in a safe place: without it the tokens cannot be read.", cfg.Encryption.IdentityFile)
+	}
+	if err := n.declare(p); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	p.say("coatcheck %s listens on %s, public URL %s", version, listener.Addr(), cfg.PublicURL)
+	return n.serve(p, listener)
+}
+
+// declare writes what the file says, and sees to it that there is an environment and a key to begin with.
+func (n *node) declare(p *program) error {
+	declared, err := n.config.declared()
+	if err != nil {
+		return err
+	}
+	for name, e := range n.config.Environments {
+		if e.Webhook != nil {
+			n.log.Warn("this version does not deliver webhooks yet", slog.String("environment", name))
+		}
+	}
+	if err := n.broker.Declare(p.ctx, declared); err != nil {
+		return err
+	}
+	if len(n.broker.Environments()) > 0 {
+		return nil
+	}
+	e, err := n.broker.CreateEnvironment(p.ctx, "dev")
+	if err != nil {
+		return err
+	}
+	key, _, err := n.broker.CreateAPIKey(p.ctx, broker.System(e.ID), e, broker.KeyInput{Name: "first", Scopes: broker.Scopes{broker.ScopeAll}})
+	if err != nil {
+		return err
+	}
+	p.say("Made the environment dev. Its API key, shown this once:\n\n    %s\n", key.Reveal())
+	return nil
+}
+
+// drainFor is how long requests may go on after the process was told to end.
+const drainFor = 30 * time.Second
+
+// serve answers on the listener until the process is told to end, and then lets everything finish.
+func (n *node) serve(p *program, listener net.Listener) error {
+	stopping := make(chan struct{})
+	handler, closeProxy := n.handler(p, stopping)
+	server := newServer(handler, n.log)
+	background, stopBackground := context.WithCancel(context.WithoutCancel(p.ctx))
+	defer stopBackground()
+	var work sync.WaitGroup
+	var backgroundErr error
+	work.Go(func() { backgroundErr = n.broker.Run(background) })
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(n.limited(listener)) }()
+	var serveErr error
+	select {
+	case <-p.ctx.Done():
+	case serveErr = <-failed:
+	}
+	close(stopping)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), drainFor)
+	defer cancel()
+	shutdownErr := server.Shutdown(drain)
+	if errors.Is(shutdownErr, context.DeadlineExceeded) {
+		shutdownErr = server.Close() // streams that never end
+	}
+	stopBackground()
+	work.Wait()
+	return errors.Join(serveErr, shutdownErr, backgroundErr, closeProxy(), n.store.Close())
+}
+
+// handler mounts everything that the broker serves.
+func (n *node) handler(p *program, stopping <-chan struct{}) (http.Handler, func() error) {
+	l := n.config.Limits
+	out := proxy.New(proxy.Options{
+		Broker: n.broker, Transport: n.egress.ProxyTransport(), LogOutput: p.stderr, Logger: n.log,
+		Limits: proxy.Limits{MaxBody: l.ProxyBody, Global: l.ProxyConcurrent, PerConnection: l.ProxyPerConnection},
+	})
+	pages := connect.New(connect.Deps{Broker: n.broker, Logger: n.log, Keys: n.cookieKeys()})
+	return web.New(web.Deps{
+		Broker: n.broker, Proxy: out, Pages: []kit.Surface{pages.Surface()}, Logger: n.log, TrustedProxies: n.config.proxies,
+		PublicRate: l.PublicRate, PublicBurst: l.PublicBurst, Stopping: stopping,
+	}), out.Close
+}
+
+// Limits of the server that no route changes.
+const (
+	headerTimeout  = 5 * time.Second
+	idleTimeout    = time.Minute
+	maxHeaderBytes = 32 << 10
+	maxConnections = 20_000
+)
+
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
+		ErrorLog: slog.NewLogLogger(quiet{log.Handler()}, slog.LevelDebug),
+	}
+}
+
+// quiet drops what strangers can make net/http log at will.
+type quiet struct{ slog.Handler }
+
+// Enabled lets nothing below a warning through.
+func (q quiet) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+// limited bounds the open sockets.
+func (n *node) limited(l net.Listener) net.Listener {
+	limit := n.config.Limits.Connections
+	if limit == 0 {
+		limit = maxConnections
+	}
+	return netutil.LimitListener(l, limit)
+}
+
+func stringReader(s string) *strings.Reader { return strings.NewReader(s) }
