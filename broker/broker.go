@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -34,6 +35,9 @@ type Config struct {
 	CacheEntries       int // connections whose credential stays open in memory; zero: 10,000
 	RefreshConcurrency int // renewals under way in the background; zero: 64
 	RefreshPerHost     int // renewals under way at one token endpoint and client; zero: 8
+
+	// Drain is how long Run waits at its end for what must finish; zero: 25 s.
+	Drain time.Duration
 }
 
 // Broker keeps the credentials and does everything that may be done with them. Make one with [New] and keep [Broker.Run]
@@ -64,6 +68,7 @@ type Broker struct {
 	wake       chan struct{}                        // the scheduler should look again
 	workers    int
 	perHost    int
+	patience   time.Duration // of drain
 }
 
 // New makes a broker on an open store, and puts right what an earlier process left half done.
@@ -78,13 +83,14 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	b := &Broker{
 		store: c.Store, sealer: c.Sealer, catalogue: c.Catalogue, reserve: c.Reserve, clock: c.Now, log: c.Logger,
 		publicURL: c.PublicURL, dev: Loopback(origin.Hostname()),
-		owner:   uuid.NewString(),
-		gates:   gate.New(orDefault(c.RefreshPerHost, 8), c.Now),
-		held:    newHeld(),
-		reads:   newReadLog(),
-		wake:    make(chan struct{}, 1),
-		workers: orDefault(c.RefreshConcurrency, 64),
-		perHost: orDefault(c.RefreshPerHost, 8),
+		owner:    uuid.NewString(),
+		gates:    gate.New(orDefault(c.RefreshPerHost, 8), c.Now),
+		held:     newHeld(),
+		reads:    newReadLog(),
+		wake:     make(chan struct{}, 1),
+		workers:  orDefault(c.RefreshConcurrency, 64),
+		perHost:  orDefault(c.RefreshPerHost, 8),
+		patience: cmp.Or(c.Drain, drainFor),
 	}
 	if b.cache, err = newCache(orDefault(c.CacheEntries, 10_000)); err != nil {
 		return nil, err

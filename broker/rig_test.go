@@ -65,6 +65,7 @@ type rig struct {
 	who      broker.Actor // a key that may do everything
 	reserve  broker.Reserve
 	wrap     func(broker.Store) broker.Store
+	drain    time.Duration
 }
 
 const publicURL = "https://connect.example.com"
@@ -105,7 +106,7 @@ func (r *rig) start() {
 	r.openKeys(ctx)
 	r.broker, err = broker.New(ctx, broker.Config{
 		Store: r.store, Sealer: sealer{r.keyring}, Catalogue: r.provider, Now: r.clock.Now, Reserve: r.reserve,
-		Logger: slog.New(slog.NewJSONHandler(r.log, nil)), PublicURL: publicURL, RefreshPerHost: 64,
+		Logger: slog.New(slog.NewJSONHandler(r.log, nil)), PublicURL: publicURL, RefreshPerHost: 64, Drain: r.drain,
 	})
 	if err != nil {
 		r.t.Fatal(err)

@@ -38,14 +38,11 @@ func (b *Broker) Run(ctx context.Context) error {
 
 // drain waits for what must finish, and saves what could not be stored.
 func (b *Broker) drain(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() { b.work.Wait(); close(done) }()
-	deadline := time.NewTimer(drainFor)
-	defer deadline.Stop()
-	select {
-	case <-done:
-	case <-deadline.C:
-		b.log.LogAttrs(ctx, slog.LevelError, "work was still under way at the end of the shutdown")
+	if !b.finished(b.patience) {
+		b.held.close() // holding on is of no use any more
+		if !b.finished(time.Second) {
+			b.log.LogAttrs(ctx, slog.LevelError, "work was still under way at the end of the shutdown")
+		}
 	}
 	b.held.close()
 	if swaps := b.held.all(); len(swaps) > 0 && b.reserve != nil {
@@ -54,6 +51,20 @@ func (b *Broker) drain(ctx context.Context) error {
 		}
 	}
 	return b.flushReads(ctx)
+}
+
+// finished waits until no work is under way, and reports whether that came true in time.
+func (b *Broker) finished(within time.Duration) bool {
+	done := make(chan struct{})
+	go func() { b.work.Wait(); close(done) }()
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	select {
+	case <-done:
+		return true
+	case <-deadline.C:
+		return false
+	}
 }
 
 // every does work again and again until ctx ends.

@@ -21,7 +21,6 @@ const (
 // its limit takes none of the other places: its credentials are passed over until it lets somebody in again.
 func (b *Broker) renewInBackground(ctx context.Context) {
 	under := newUnderWay(b.workers, b.perHost)
-	defer under.done.Wait()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -80,13 +79,13 @@ func (b *Broker) startAll(ctx context.Context, under *underWay, list []DueRefres
 		if !under.begin(d.Connection, name) {
 			continue
 		}
-		go func() {
+		b.work.Go(func() {
 			defer b.rouse()
 			defer under.end(d.Connection, name)
 			ctx := context.WithoutCancel(ctx)
 			c, err := b.renew(ctx, renewal{environment: d.Environment, connection: d.Connection, why: whenDue})
 			b.settle(ctx, d, c, err)
-		}()
+		})
 	}
 	return passed
 }
@@ -156,7 +155,6 @@ type underWay struct {
 	atGate  map[string]int
 	limit   int
 	perGate int
-	done    sync.WaitGroup
 }
 
 func newUnderWay(limit, perGate int) *underWay {
@@ -184,7 +182,6 @@ func (u *underWay) begin(id ConnectionID, gate string) bool {
 	}
 	u.ids[id] = struct{}{}
 	u.atGate[gate]++
-	u.done.Add(1)
 	return true
 }
 
@@ -195,5 +192,4 @@ func (u *underWay) end(id ConnectionID, gate string) {
 	if u.atGate[gate]--; u.atGate[gate] == 0 {
 		delete(u.atGate, gate)
 	}
-	u.done.Done()
 }

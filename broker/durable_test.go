@@ -1,0 +1,321 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// failingStore is a store whose swaps, or leases, fail while it is told to.
+type failingStore struct {
+	broker.Store
+	noSwap  atomic.Bool
+	noLease atomic.Bool
+	swaps   atomic.Int64 // tried
+}
+
+func (s *failingStore) SwapCredential(ctx context.Context, swap *broker.Swap) error {
+	s.swaps.Add(1)
+	if s.noSwap.Load() {
+		return broker.ErrStorageUnavailable
+	}
+	return s.Store.SwapCredential(ctx, swap)
+}
+
+func (s *failingStore) LeaseRefresh(ctx context.Context, id broker.ConnectionID, owner string, ttl time.Duration) (*broker.Credential, bool, error) {
+	if s.noLease.Load() {
+		return nil, false, broker.ErrStorageUnavailable
+	}
+	return s.Store.LeaseRefresh(ctx, id, owner, ttl)
+}
+
+// memoryReserve remembers what it was asked.
+type memoryReserve struct {
+	mu      sync.Mutex
+	freed   int
+	refills int
+	spilled []*broker.Swap
+}
+
+func (m *memoryReserve) Free() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.freed++
+	return nil
+}
+
+func (m *memoryReserve) Refill() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refills++
+	return nil
+}
+
+func (m *memoryReserve) Spill(swaps []*broker.Swap) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.spilled = append(m.spilled, swaps...)
+	return nil
+}
+
+func (m *memoryReserve) Spilled() ([]*broker.Swap, func() error, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.spilled, func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.spilled = nil
+		return nil
+	}, nil
+}
+
+func withFailingStore() (*failingStore, *memoryReserve, func(*rig)) {
+	f, m := &failingStore{}, &memoryReserve{}
+	return f, m, func(r *rig) {
+		r.reserve = m
+		r.wrap = func(s broker.Store) broker.Store { f.Store = s; return f }
+	}
+}
+
+// A full disk at the worst moment: the provider has rotated, and the pair cannot be stored. It is held, nobody gets it
+// before it is safe, no second renewal begins, and it is stored as soon as there is room.
+func TestARenewedTokenIsHeldUntilItIsStored(t *testing.T) {
+	store, reserve, option := withFailingStore()
+	r := newRig(t, option)
+	ref := r.imported("c", time.Hour)
+	r.clock.advance(2 * time.Hour)
+	store.noSwap.Store(true)
+
+	results := make(chan error, 2)
+	for range 2 {
+		go func() {
+			_, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
+			results <- err
+		}()
+	}
+	waitFor(t, func() bool { return store.swaps.Load() >= 2 })
+	if err := r.broker.Ready(t.Context()); err == nil {
+		t.Fatal("ready, although a token waits to be stored")
+	}
+	select {
+	case err := <-results:
+		t.Fatalf("somebody got an answer before the commit: %v", err)
+	default:
+	}
+	store.noSwap.Store(false)
+	for range 2 {
+		if err := <-results; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, reused := r.provider.count(); n != 1 || reused != 0 {
+		t.Fatalf("%d requests, %d reused", n, reused)
+	}
+	if err := r.broker.Ready(t.Context()); err != nil {
+		t.Fatalf("not ready afterwards: %v", err)
+	}
+	if reserve.freed != 1 || reserve.refills != 1 {
+		t.Fatalf("reserve freed %d times, refilled %d times", reserve.freed, reserve.refills)
+	}
+}
+
+// When the process has to end before there is room, the sealed pair goes into the reserve, and the next process stores it.
+func TestAHeldTokenSurvivesTheEndOfTheProcess(t *testing.T) {
+	store, reserve, option := withFailingStore()
+	r := newRig(t, option, func(r *rig) { r.drain = 100 * time.Millisecond })
+	ref := r.imported("c", time.Hour)
+	r.clock.advance(2 * time.Hour)
+	stop := r.run()
+	store.noSwap.Store(true)
+	result := make(chan error, 1)
+	go func() {
+		_, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
+		result <- err
+	}()
+	waitFor(t, func() bool { return store.swaps.Load() >= 1 })
+	stop()
+	if err := <-result; !errors.Is(err, broker.ErrStorageUnavailable) && !errors.Is(err, broker.ErrRefreshTimeout) {
+		t.Fatalf("the caller got %v", err)
+	}
+	if len(reserve.spilled) != 1 {
+		t.Fatalf("%d pairs were saved", len(reserve.spilled))
+	}
+
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	store.noSwap.Store(false)
+	r.start()
+	got := r.reveal(ref)
+	if got.Material.Access.Reveal() != "access-token-000002" {
+		t.Fatalf("token %q", got.Material.Access.Reveal())
+	}
+	if n, reused := r.provider.count(); n != 1 || reused != 0 || len(reserve.spilled) != 0 {
+		t.Fatalf("%d requests, %d reused, %d still saved", n, reused, len(reserve.spilled))
+	}
+}
+
+// A store that cannot be written stops us before the provider is asked.
+func TestNothingIsAskedWithoutALease(t *testing.T) {
+	store, _, option := withFailingStore()
+	r := newRig(t, option)
+	ref := r.imported("c", time.Hour)
+	r.clock.advance(2 * time.Hour)
+	store.noLease.Store(true)
+	if _, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{}); !errors.Is(err, broker.ErrStorageUnavailable) {
+		t.Fatalf("got %v", err)
+	}
+	if n, _ := r.provider.count(); n != 0 {
+		t.Fatalf("%d requests", n)
+	}
+}
+
+// A connection that is deleted in the middle of its renewal stays deleted, and the tokens that the provider had already
+// issued are ended.
+func TestADeletionDuringARenewalIsFinal(t *testing.T) {
+	r := newRig(t)
+	ref := r.imported("c", time.Hour)
+	r.clock.advance(2 * time.Hour)
+	asked, proceed := make(chan struct{}), make(chan struct{})
+	r.provider.set(func(p *fakeProvider) {
+		p.after = func(int) error { close(asked); <-proceed; return nil }
+	})
+	result := make(chan error, 1)
+	go func() {
+		_, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
+		result <- err
+	}()
+	<-asked
+	if err := r.broker.DeleteConnection(t.Context(), r.who, ref); err != nil {
+		t.Fatal(err)
+	}
+	close(proceed)
+	if err := <-result; !errors.Is(err, broker.ErrNotFound) {
+		t.Fatalf("got %v", err)
+	}
+	if _, err := r.broker.Connection(t.Context(), r.who, ref); !errors.Is(err, broker.ErrNotFound) {
+		t.Fatalf("the connection is back: %v", err)
+	}
+	if err := r.broker.RevokeDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := r.provider.revocations()
+	if len(got) != 2 || got[0] == got[1] {
+		t.Fatalf("revoked %q, want the old and the new refresh token", got)
+	}
+}
+
+// A reconnect in the middle of a renewal wins: what the renewal got is dropped, and nothing newer is overwritten.
+func TestAReconnectDuringARenewalWins(t *testing.T) {
+	r := newRig(t)
+	ref := r.imported("c", time.Hour)
+	r.clock.advance(2 * time.Hour)
+	asked, proceed := make(chan struct{}), make(chan struct{})
+	r.provider.set(func(p *fakeProvider) {
+		p.after = func(int) error { close(asked); <-proceed; return nil }
+	})
+	result := make(chan *broker.Revealed, 1)
+	go func() {
+		got, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
+		if err != nil {
+			t.Error(err)
+		}
+		result <- got
+	}()
+	<-asked
+	r.provider.set(func(p *fakeProvider) { p.after = nil })
+	r.imported("c", time.Hour) // the same key: overwrites
+	close(proceed)
+	got := <-result
+	if now := r.reveal(ref).Material.Access.Reveal(); now != "access-token-000003" || got.Material.Access.Reveal() != now {
+		t.Fatalf("stored %q, the caller got %q", now, got.Material.Access.Reveal())
+	}
+}
+
+// What was served from memory a moment ago is gone the moment a deletion returns.
+func TestACachedTokenDiesWithItsConnection(t *testing.T) {
+	r := newRig(t)
+	ref := r.imported("c", time.Hour)
+	for range 3 {
+		if _, err := r.broker.Outbound(t.Context(), r.who, ref.Integration, ref.Key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.broker.DeleteConnection(t.Context(), r.who, ref); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.broker.Outbound(t.Context(), r.who, ref.Integration, ref.Key); !errors.Is(err, broker.ErrNotFound) {
+		t.Fatalf("got %v", err)
+	}
+	if err := r.broker.RevokeDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	list, err := r.store.Revocations(t.Context(), r.who.Environment, 10)
+	if err != nil || len(list) != 1 || list[0].Outcome != broker.OutcomeRevoked || len(list[0].Refresh) != 0 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+}
+
+// A provider that is down when a connection is deleted is asked again, for three days.
+func TestARevocationIsRetriedForThreeDays(t *testing.T) {
+	r := newRig(t)
+	ref := r.imported("c", time.Hour)
+	r.provider.set(func(p *fakeProvider) {
+		p.revokeErr = &broker.ProviderError{Class: broker.Transient, Code: "http_503", Status: 400}
+	})
+	if err := r.broker.DeleteConnection(t.Context(), r.who, ref); err != nil {
+		t.Fatal(err)
+	}
+	outcome := func() string {
+		list, err := r.store.Revocations(t.Context(), r.who.Environment, 10)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%d jobs, %v", len(list), err)
+		}
+		return list[0].Outcome
+	}
+	for range 80 {
+		if err := r.broker.RevokeDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.advance(time.Hour)
+	}
+	if got := outcome(); got != broker.OutcomeGaveUp {
+		t.Fatalf("outcome %q after 80 hours", got)
+	}
+	events, err := r.store.Events(t.Context(), r.who.Environment, 0, 100)
+	if err != nil || events[len(events)-1].Kind != broker.EventRevocationEnded {
+		t.Fatalf("events %+v, %v", events, err)
+	}
+}
+
+// Where revoking a token ends every token of the account, it is left alone while another connection needs it.
+func TestASharedGrantIsNotRevoked(t *testing.T) {
+	r := newRig(t)
+	r.provider.facts.RevokesGrant = true
+	connect := func() broker.ConnectionRef {
+		who, _ := r.session(broker.SessionInput{})
+		_, cb := r.started(who)
+		o, err := r.broker.FinishFlow(t.Context(), cb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return broker.ConnectionRef{Integration: "one", Key: o.Key}
+	}
+	first, second := connect(), connect()
+	for i, ref := range []broker.ConnectionRef{first, second} {
+		if err := r.broker.DeleteConnection(t.Context(), r.who, ref); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.broker.RevokeDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(r.provider.revocations()); n != i {
+			t.Fatalf("%d revocations after deleting %d of 2", n, i+1)
+		}
+	}
+}
