@@ -91,3 +91,13 @@ func (b *Broker) refill(ctx context.Context) {
 		b.log.LogAttrs(ctx, slog.LevelWarn, "the reserve could not be taken back yet", slog.Any("error", err))
 	}
 }
+
+// takeReserve takes the room at the start, beside everything else: it takes longer than a start should.
+func (b *Broker) takeReserve(ctx context.Context) {
+	if b.reserve == nil {
+		return
+	}
+	if err := b.reserve.Refill(); err != nil {
+		b.log.LogAttrs(ctx, slog.LevelWarn, "there is no room for the reserve, which keeps renewed tokens when the disk is full", slog.Any("error", err))
+	}
+}

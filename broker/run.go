@@ -22,6 +22,7 @@ const (
 // worker that panics is started again.
 func (b *Broker) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
+	b.work.Go(func() { b.takeReserve(ctx) })
 	for name, work := range map[string]func(context.Context){
 		"renew":  b.renewInBackground,
 		"watch":  b.watch,

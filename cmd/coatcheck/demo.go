@@ -16,6 +16,7 @@ import (
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/crypto"
 	"github.com/coatcheck/coatcheck/providers/sandbox"
+	"github.com/coatcheck/coatcheck/web"
 )
 
 type demoCommand struct {
@@ -211,7 +212,7 @@ func serveBeside(log *slog.Logger, parts map[net.Listener]http.Handler) (stop fu
 	var servers []*http.Server
 	var running sync.WaitGroup
 	for l, h := range parts {
-		s := newServer(h, log)
+		s := web.Server(h, log)
 		servers = append(servers, s)
 		running.Go(func() { _ = s.Serve(l) }) // ends with Close, which says whether that went well
 	}

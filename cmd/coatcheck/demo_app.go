@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+
+	"github.com/coatcheck/coatcheck/crypto"
 )
 
 //go:embed demo.html
@@ -36,7 +38,7 @@ func (a *demoApp) handler() http.Handler {
 
 func (a *demoApp) page(w http.ResponseWriter, _ *http.Request) {
 	var out bytes.Buffer
-	nonce := randomNonce()
+	nonce := crypto.NewToken("")
 	err := demoTemplate.Execute(&out, map[string]string{
 		"Nonce": nonce, "Broker": a.broker, "Key": a.key, "Integration": demoIntegration, "Connection": demoConnection,
 	})

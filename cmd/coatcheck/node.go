@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/coatcheck/coatcheck"
@@ -66,9 +68,7 @@ func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exc
 		CacheEntries: c.Limits.CachedConnections, RefreshConcurrency: c.Limits.RefreshConcurrency, RefreshPerHost: c.Limits.RefreshPerHost,
 	}
 	if exclusive {
-		if bc.Reserve, err = storage.NewReserve(c.Data); err != nil {
-			return nil, err
-		}
+		bc.Reserve = storage.NewReserve(c.Data)
 	}
 	n.broker, err = broker.New(ctx, bc)
 	return n, err
@@ -86,15 +86,35 @@ func (n *node) catalogue() (*providers.Catalogue, error) {
 	}
 	return providers.Load(providers.Options{
 		Builtin: coatcheck.Catalogue, Overlays: overlays, Client: n.egress.TokenClient(), Now: time.Now,
-		Warn: func(message string) { n.log.Warn(message) }, //nolint:sloglint // the message is the catalogue's own
+		Warn: func(provider, message string) {
+			n.log.Warn("part of a provider's entry has no effect", slog.String("provider", provider), slog.String("reason", message))
+		},
+		CheckURL: func(raw string, literal bool) (*url.URL, error) {
+			return n.egress.CheckURL(raw, egress.URLOptions{Literal: literal})
+		},
+		Reach: reach,
 	})
+}
+
+// reach says what a caller may learn of a request that brought no answer: never which address it was, nor whether it was
+// closed or filtered.
+func reach(err error) *broker.Error {
+	switch egress.Classify(err) {
+	case egress.Blocked:
+		return broker.ErrEgressBlocked
+	case egress.Timeout:
+		return broker.ErrProviderTimeout
+	case egress.Unreachable:
+		return broker.ErrUnreachable
+	}
+	return broker.ErrUnreachable
 }
 
 // identities reads the age identities that open the data keys. On this machine, beside no database, they are made.
 func (n *node) identities(env environ, mayMake bool) (*crypto.Identities, error) {
 	file := n.config.Encryption.IdentityFile
 	if text := n.config.Encryption.Identity; text != "" {
-		return crypto.ParseIdentities(stringReader(text))
+		return crypto.ParseIdentities(strings.NewReader(text))
 	}
 	ids, err := crypto.LoadIdentityFile(file)
 	if err == nil || !errors.Is(err, crypto.ErrKeyMissing) {

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
@@ -16,8 +15,8 @@ import (
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/web"
 	"github.com/coatcheck/coatcheck/web/connect"
-	"github.com/coatcheck/coatcheck/web/internal/kit"
 	"github.com/coatcheck/coatcheck/web/proxy"
+	"github.com/coatcheck/coatcheck/web/static"
 )
 
 type serveCommand struct {
@@ -85,8 +84,11 @@ const drainFor = 30 * time.Second
 // serve answers on the listener until the process is told to end, and then lets everything finish.
 func (n *node) serve(p *program, listener net.Listener) error {
 	stopping := make(chan struct{})
-	handler, closeProxy := n.handler(p, stopping)
-	server := newServer(handler, n.log)
+	handler, closeProxy, err := n.handler(p, stopping)
+	if err != nil {
+		return err
+	}
+	server := web.Server(handler, n.log)
 	background, stopBackground := context.WithCancel(context.WithoutCancel(p.ctx))
 	defer stopBackground()
 	var work sync.WaitGroup
@@ -111,40 +113,28 @@ func (n *node) serve(p *program, listener net.Listener) error {
 	return errors.Join(serveErr, shutdownErr, backgroundErr, closeProxy(), n.store.Close())
 }
 
-// handler mounts everything that the broker serves.
-func (n *node) handler(p *program, stopping <-chan struct{}) (http.Handler, func() error) {
+// handler mounts everything that the broker serves. closeProxy writes the rest of the access log.
+func (n *node) handler(p *program, stopping <-chan struct{}) (h http.Handler, closeProxy func() error, err error) {
 	l := n.config.Limits
+	pages, err := connect.New(connect.Deps{
+		Broker: n.broker, Assets: static.New(), FormKey: n.keys.Derive("form token", 32),
+		CookieKeys: []connect.CookieKeys{{Hash: n.keys.Derive("flow cookie: authentication", 64), Block: n.keys.Derive("flow cookie: encryption", 32)}},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
 	out := proxy.New(proxy.Options{
 		Broker: n.broker, Transport: n.egress.ProxyTransport(), LogOutput: p.stderr, Logger: n.log,
 		Limits: proxy.Limits{MaxBody: l.ProxyBody, Global: l.ProxyConcurrent, PerConnection: l.ProxyPerConnection},
 	})
-	pages := connect.New(connect.Deps{Broker: n.broker, Logger: n.log, Keys: n.cookieKeys()})
 	return web.New(web.Deps{
-		Broker: n.broker, Proxy: out, Pages: []kit.Surface{pages.Surface()}, Logger: n.log, TrustedProxies: n.config.proxies,
+		Broker: n.broker, Proxy: out, Pages: []web.Surface{pages.Surface()}, Logger: n.log, TrustedProxies: n.config.proxies,
 		PublicRate: l.PublicRate, PublicBurst: l.PublicBurst, Stopping: stopping,
-	}), out.Close
+	}), out.Close, nil
 }
 
-// Limits of the server that no route changes.
-const (
-	headerTimeout  = 5 * time.Second
-	idleTimeout    = time.Minute
-	maxHeaderBytes = 32 << 10
-	maxConnections = 20_000
-)
-
-func newServer(h http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaderBytes,
-		ErrorLog: slog.NewLogLogger(quiet{log.Handler()}, slog.LevelDebug),
-	}
-}
-
-// quiet drops what strangers can make net/http log at will.
-type quiet struct{ slog.Handler }
-
-// Enabled lets nothing below a warning through.
-func (q quiet) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+// maxConnections bounds the open sockets unless the configuration says otherwise.
+const maxConnections = 20_000
 
 // limited bounds the open sockets.
 func (n *node) limited(l net.Listener) net.Listener {
@@ -154,5 +144,3 @@ func (n *node) limited(l net.Listener) net.Listener {
 	}
 	return netutil.LimitListener(l, limit)
 }
-
-func stringReader(s string) *strings.Reader { return strings.NewReader(s) }

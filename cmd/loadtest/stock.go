@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/storage/sqlite"
+)
+
+// tokenLength is the size of the access tokens in a database, a large JWT's.
+const tokenLength = 1500
+
+// stock is a database with many connections, used by all rows that need one of its size.
+type stock struct {
+	dir         string
+	connections int
+}
+
+// keyOf is the key of a connection in a stock. As in life, it is the connection's id and in no order.
+func keyOf(i int) string {
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
+	return uuid.UUID(sum[:16]).String()
+}
+
+// keys gives the keys of a stock's connections.
+func (s *stock) keys() []string {
+	out := make([]string, s.connections)
+	for i := range out {
+		out[i] = keyOf(i)
+	}
+	return out
+}
+
+// stock gives the database of that size, which is made when it is first asked for.
+func (l *lab) stock(ctx context.Context, connections int) (*stock, error) {
+	if s, ok := l.stocks[connections]; ok {
+		return s, nil
+	}
+	origin, err := l.origin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l.say("  making a database of %s connections", count(connections))
+	dir, err := l.scratch("stock-" + count(connections))
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	m := &broker.Material{Access: broker.NewSecret(l.longToken), ExpiresAt: time.Now().AddDate(1, 0, 0)}
+	if err := l.fill(ctx, nodeOptions{dir: dir, origin: origin}, connections, m); err != nil {
+		return nil, fmt.Errorf("make a database of %d connections: %w", connections, err)
+	}
+	l.say("    %.0fk/s", float64(connections)/1e3/time.Since(start).Seconds())
+	l.stocks[connections] = &stock{dir, connections}
+	return l.stocks[connections], nil
+}
+
+// fill makes one connection through the broker and copies it, past the store, until there are so many: the store's own
+// commits, however well shared, would take minutes for a million. The copies are what the broker would have written, apart
+// from their equal times and tokens; each is sealed for its own row and opens.
+func (l *lab) fill(ctx context.Context, o nodeOptions, connections int, m *broker.Material) (err error) {
+	n, err := l.open(ctx, o)
+	if err != nil {
+		return err
+	}
+	n.recorder.record()
+	first, err := n.bring(ctx, keyOf(0), m)
+	if err := errors.Join(err, n.close()); err != nil {
+		return err
+	}
+	// Pages that are written once need no journal, and the indexes, whose keys are in no order, want to be in memory.
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(o.dir, sqlite.FileName)+"?_pragma=synchronous(0)&_pragma=cache_size(-2000000)")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(ctx, "PRAGMA journal_mode = OFF"); err != nil {
+		return err
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	c := &copier{recorder: n.recorder, tx: tx, template: first}
+	if err := c.copyAll(ctx, connections); err != nil {
+		return errors.Join(err, tx.Rollback())
+	}
+	return tx.Commit()
+}
+
+// copier writes copies of one connection.
+type copier struct {
+	recorder *recorder
+	tx       *sql.Tx
+	template *broker.Connection
+	sealed   []sealedField
+}
+
+// sealedField is one field of the template's credential.
+type sealedField struct {
+	column    string
+	place     []byte
+	plaintext []byte
+}
+
+func (c *copier) copyAll(ctx context.Context, connections int) error {
+	if err := c.readSealed(ctx); err != nil {
+		return err
+	}
+	insertConnection, err := c.prepare(ctx, "connections", "number", []string{"id", "key"})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = insertConnection.Close() }()
+	var columns []string
+	for _, f := range c.sealed {
+		columns = append(columns, f.column)
+	}
+	insertCredential, err := c.prepare(ctx, "credentials", "connection_number", columns)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = insertCredential.Close() }()
+	for i := 1; i < connections; i++ {
+		number, key := c.template.Number+int64(i), keyOf(i)
+		if _, err := insertConnection.ExecContext(ctx, number, key, key, c.template.Number); err != nil {
+			return err
+		}
+		values, err := c.sealFor(key)
+		if err != nil {
+			return err
+		}
+		values = slices.Concat([]any{number}, values, []any{c.template.Number})
+		if _, err := insertCredential.ExecContext(ctx, values...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readSealed reads and opens the template's sealed fields.
+func (c *copier) readSealed(ctx context.Context) error {
+	for _, column := range []string{"access", "details", "refresh", "answer"} {
+		var box []byte
+		err := c.tx.QueryRowContext(ctx, "SELECT "+column+" FROM credentials WHERE connection_number = ?", c.template.Number).Scan(&box)
+		if err != nil {
+			return err
+		}
+		if len(box) == 0 {
+			continue
+		}
+		place, plaintext, err := c.recorder.placeOf(box)
+		if err != nil {
+			return err
+		}
+		c.sealed = append(c.sealed, sealedField{column, place, plaintext})
+	}
+	return nil
+}
+
+// sealFor seals the template's secrets for the row of another connection.
+func (c *copier) sealFor(id string) ([]any, error) {
+	out := make([]any, len(c.sealed))
+	for i, f := range c.sealed {
+		// Both ids are UUIDs, so the lengths that stand beside them stay right.
+		box, err := c.recorder.Keyring.Seal(f.plaintext, bytes.ReplaceAll(f.place, []byte(c.template.ID), []byte(id)))
+		if err != nil {
+			return nil, err
+		}
+		out[i] = box
+	}
+	return out, nil
+}
+
+// prepare gives a statement that copies a row of a table: its arguments are the new number, the values of the columns
+// that differ, and the number of the row to copy.
+func (c *copier) prepare(ctx context.Context, table, number string, differ []string) (*sql.Stmt, error) {
+	rows, err := c.tx.QueryContext(ctx, "SELECT name FROM pragma_table_info(?)", table)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = rows.Close() }()
+	names, values := append([]string{number}, differ...), slices.Repeat([]string{"?"}, 1+len(differ))
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return nil, err
+		}
+		if !slices.Contains(names[:1+len(differ)], name) {
+			names, values = append(names, name), append(values, name)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return c.tx.PrepareContext(ctx, "INSERT INTO "+table+" ("+strings.Join(names, ", ")+") SELECT "+strings.Join(values, ", ")+
+		" FROM "+table+" WHERE "+number+" = ?")
+}
+
+// dice gives random numbers that are the same in each run.
+func dice(seed int) *rand.Rand {
+	return rand.New(rand.NewPCG(uint64(seed), 20260504)) //nolint:gosec // they choose what to read; nobody gains by guessing
+}

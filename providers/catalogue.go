@@ -1,0 +1,360 @@
+package providers
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// File is a catalogue file that lies over the built-in catalogue.
+type File struct {
+	Name string // as it stands in messages
+	Data []byte
+}
+
+// Options is what a catalogue is made from.
+type Options struct {
+	// Builtin is the catalogue that comes with the program.
+	Builtin []byte
+	// Overlays add entries and replace ours, the later over the earlier.
+	Overlays []File
+	// Client makes the requests. Its transport decides which addresses may be reached; it never follows a redirect here,
+	// whatever its own policy says.
+	Client *http.Client
+	// Now is the clock; nil is time.Now.
+	Now func() time.Time
+	// Warn is told, once for each provider of an overlay, what in its entry has no effect; nil: nobody is.
+	Warn func(provider, message string)
+	// CheckURL parses a URL that is about to be used and says whether it may be. literal is set where an operator or an
+	// app's backend wrote it, so that its host may be an IP address. nil accepts https URLs with host names.
+	CheckURL func(raw string, literal bool) (*url.URL, error)
+	// Reach says what a caller may learn of a request that brought no answer: egress_blocked, provider_unreachable or
+	// provider_timeout. nil knows the last two.
+	Reach func(error) *broker.Error
+}
+
+// Catalogue is every provider there is. It does not change and may be used by many goroutines.
+type Catalogue struct {
+	deps   *deps
+	layers []*layer
+	names  []string
+	items  map[string]func() (broker.Provider, error)
+}
+
+// deps is what the modes need of the world.
+type deps struct {
+	client   *http.Client
+	now      func() time.Time
+	checkURL func(raw string, literal bool) (*url.URL, error)
+	reach    func(error) *broker.Error
+}
+
+// layer is one file's entries.
+type layer struct {
+	file    string
+	builtin bool
+	entries map[string]func() (*yaml.Node, error)
+}
+
+// Load reads the catalogue files. The built-in one is only cut into entries, see [Catalogue.Check]; of the overlays
+// everything is checked. The error is [Problems]: all that is wrong with them.
+func Load(o Options) (*Catalogue, error) {
+	c := &Catalogue{deps: newDeps(o), items: map[string]func() (broker.Provider, error){}}
+	var all Problems
+	for i, f := range append([]File{{Name: "providers.yaml", Data: o.Builtin}}, o.Overlays...) {
+		l, ps := readLayer(f)
+		l.builtin = i == 0
+		c.layers = append(c.layers, l)
+		all = append(all, ps...)
+	}
+	for i, l := range c.layers {
+		for name := range l.entries {
+			c.items[name] = sync.OnceValues(func() (broker.Provider, error) { return c.provider(i, name) })
+		}
+	}
+	c.names = slices.Sorted(maps.Keys(c.items))
+	for i, l := range c.layers {
+		if !l.builtin {
+			all = append(all, c.checkLayer(i, o.Warn)...)
+		}
+	}
+	if len(all) > 0 {
+		return nil, all.sorted()
+	}
+	return c, nil
+}
+
+func newDeps(o Options) *deps {
+	d := &deps{client: o.Client, now: o.Now, checkURL: o.CheckURL, reach: o.Reach}
+	if d.now == nil {
+		d.now = time.Now
+	}
+	if d.checkURL == nil {
+		d.checkURL = httpsOnly
+	}
+	if d.reach == nil {
+		d.reach = unreachable
+	}
+	// A copy, so that the caller's own client keeps its policy.
+	client := http.Client{Timeout: callTimeout}
+	if o.Client != nil {
+		client.Transport = o.Client.Transport
+	}
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	d.client = &client
+	return d
+}
+
+// Provider finds an entry. An entry of the built-in catalogue that cannot be decoded is not found; [Catalogue.Check] says
+// why.
+func (c *Catalogue) Provider(name string) (broker.Provider, bool) {
+	get, ok := c.items[name]
+	if !ok {
+		return nil, false
+	}
+	p, err := get()
+	return p, err == nil
+}
+
+// Names lists all entries, sorted.
+func (c *Catalogue) Names() []string { return slices.Clone(c.names) }
+
+// Check decodes every entry and gives all that is wrong as [Problems]. It is the test of the built-in catalogue.
+func (c *Catalogue) Check() error {
+	var all Problems
+	for i := range c.layers {
+		all = append(all, c.checkLayer(i, nil)...)
+	}
+	if len(all) > 0 {
+		return all.sorted()
+	}
+	return nil
+}
+
+// readLayer cuts a file into entries. A file that cannot be cut, or whose pieces do not parse by themselves, is parsed
+// whole: then the positions in its errors are right too.
+func readLayer(f File) (*layer, Problems) {
+	l := &layer{file: f.Name, entries: map[string]func() (*yaml.Node, error){}}
+	chunks, ok := split(f.Data)
+	if !ok {
+		return readWhole(l, f)
+	}
+	var all Problems
+	for _, ch := range chunks {
+		if l.entries[ch.name] != nil {
+			all = append(all, Problem{File: f.Name, Line: ch.line, Column: 1, Entry: ch.name, Text: "stands here twice"})
+			continue
+		}
+		l.entries[ch.name] = sync.OnceValues(func() (*yaml.Node, error) {
+			n, err := parse(ch.text, ch.line)
+			if err != nil {
+				return nil, err
+			}
+			return child(n, ch.name), nil
+		})
+	}
+	return l, all
+}
+
+func readWhole(l *layer, f File) (*layer, Problems) {
+	root, err := parse(f.Data, 1)
+	if err != nil {
+		return l, problems(f.Name, "", err)
+	}
+	if root == nil {
+		return l, nil
+	}
+	err = eachPair(root, func(name string, n *yaml.Node) error {
+		if !validName(name) {
+			return faults(n, "%s is not a provider's name: a-z, 0-9 and - only", name)
+		}
+		l.entries[name] = func() (*yaml.Node, error) { return n, nil }
+		return nil
+	})
+	if err != nil {
+		return l, problems(f.Name, "", err)
+	}
+	return l, nil
+}
+
+// checkLayer decodes all entries of a layer, on all processors: a whole foreign catalogue takes some tenths of a second.
+func (c *Catalogue) checkLayer(i int, warn func(provider, message string)) Problems {
+	names := slices.Sorted(maps.Keys(c.layers[i].entries))
+	results := make([]Problems, len(names))
+	warnings := make([]string, len(names))
+	work := make(chan int)
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for n := range work {
+				results[n], warnings[n] = c.checkEntry(i, names[n])
+			}
+		})
+	}
+	for n := range names {
+		work <- n
+	}
+	close(work)
+	wg.Wait()
+	for n, w := range warnings {
+		if w != "" && warn != nil {
+			warn(names[n], w)
+		}
+	}
+	return slices.Concat(results...)
+}
+
+// checkEntry reports what is wrong with an entry, and what in it has no effect.
+func (c *Catalogue) checkEntry(i int, name string) (Problems, string) {
+	l := c.layers[i]
+	own, err := l.entries[name]()
+	if err != nil {
+		return problems(l.file, name, err), ""
+	}
+	if own == nil {
+		return Problems{{File: l.file, Entry: name, Text: "the entry is empty"}}, ""
+	}
+	s, err := c.spec(i, name)
+	if err != nil {
+		return problems(l.file, name, err), ""
+	}
+	return nil, s.ignored()
+}
+
+// provider makes the provider of an entry.
+func (c *Catalogue) provider(i int, name string) (broker.Provider, error) {
+	s, err := c.spec(i, name)
+	if err != nil {
+		return nil, fmt.Errorf("provider %s: %w", name, err)
+	}
+	return newProvider(s, c.deps), nil
+}
+
+// spec decodes and compiles an entry.
+func (c *Catalogue) spec(i int, name string) (*spec, error) {
+	n, err := c.resolve(i, name, nil)
+	if err != nil {
+		return nil, err
+	}
+	n = c.withAdditions(i, name, n)
+	e, err := decode(n)
+	if err != nil {
+		return nil, err
+	}
+	return compile(name, e, n, c.deps, c.layers[i].builtin)
+}
+
+// resolve gives an entry's mapping with its alias resolved: the target's fields, and over them the entry's own. A target is
+// looked for in the same file, then in those below; an entry that names itself means the one below. An alias may name
+// another alias, and may stand before its target.
+func (c *Catalogue) resolve(i int, name string, seen []string) (*yaml.Node, error) {
+	own, err := c.layers[i].entries[name]()
+	switch {
+	case err != nil:
+		return nil, err
+	case own == nil || own.Kind != yaml.MappingNode:
+		return nil, errors.New("the entry is empty")
+	}
+	alias := child(own, "alias")
+	if alias == nil {
+		return own, nil
+	}
+	target := alias.Value
+	here := fmt.Sprint(i, "/", name)
+	if slices.Contains(seen, here) {
+		return nil, faults(alias, "%s is an alias of itself", name)
+	}
+	for j := i; j >= 0; j-- {
+		if c.layers[j].entries[target] == nil || j == i && target == name {
+			continue
+		}
+		under, err := c.resolve(j, target, append(seen, here))
+		if err != nil {
+			return nil, err
+		}
+		return lay(own, under), nil
+	}
+	return nil, faults(alias, "there is no %s that this could be an alias of", target)
+}
+
+// additions are the fields that only our catalogue has. Whether an entry can be used is not among them: an overlay's can be,
+// unless it says otherwise itself.
+var additions = []string{
+	"revocation_url", "revocation", "identity_endpoint", "identity_path", "pkce", "pkce_reason", "refresh_rotation",
+	"refresh_grace", "access_token_lifetime", "refresh_token_lifetime", "refresh_token_idle", "token_auth_method",
+	"error_predicates", "permanent_errors", "client_errors", "host_pattern", "rate_limit", "quirks", "evidence",
+	"post_connection",
+}
+
+// withAdditions lets our additions stay where an overlay replaces an entry of the layers below and lacks them. They stay
+// only while mode and token host are the same: some of them are addresses that tokens are sent to.
+func (c *Catalogue) withAdditions(i int, name string, n *yaml.Node) *yaml.Node {
+	for j := i - 1; j >= 0; j-- {
+		if c.layers[j].entries[name] == nil {
+			continue
+		}
+		under, err := c.resolve(j, name, nil)
+		if err != nil {
+			return n
+		}
+		under = c.withAdditions(j, name, under)
+		if !sameOrigin(n, under) {
+			return n
+		}
+		kept := *under
+		kept.Content = nil
+		for k := 0; k+1 < len(under.Content); k += 2 {
+			if slices.Contains(additions, under.Content[k].Value) {
+				kept.Content = append(kept.Content, under.Content[k], under.Content[k+1])
+			}
+		}
+		return lay(n, &kept)
+	}
+	return n
+}
+
+// sameOrigin reports whether an overlay's entry gets its tokens as ours does, and from no other host.
+func sameOrigin(overlay, ours *yaml.Node) bool {
+	if a, b := child(overlay, "auth_mode"), child(ours, "auth_mode"); a == nil || b == nil || a.Value != b.Value {
+		return false
+	}
+	known := tokenHosts(ours)
+	for _, host := range tokenHosts(overlay) {
+		if !slices.Contains(known, host) {
+			return false
+		}
+	}
+	return true
+}
+
+// tokenHosts gives the hosts that tokens come from, as templates; where there is no token endpoint, those of the API.
+func tokenHosts(n *yaml.Node) []string {
+	raw := child(n, "token_url")
+	if raw == nil {
+		raw = child(child(n, "proxy"), "base_url")
+	}
+	if raw == nil || raw.Kind != yaml.ScalarNode {
+		return nil
+	}
+	var hosts []string
+	for alternative := range strings.SplitSeq(raw.Value, "||") {
+		_, rest, ok := strings.Cut(alternative, "://")
+		if !ok {
+			rest = alternative
+		}
+		host, _, _ := strings.Cut(rest, "/")
+		hosts = append(hosts, strings.TrimSpace(host))
+	}
+	return hosts
+}

@@ -1,0 +1,345 @@
+package providers
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// The modes that are built. The others are listed in unbuilt.
+const (
+	modeOAuth2            = "OAUTH2"
+	modeClientCredentials = "OAUTH2_CC"
+	modeAPIKey            = "API_KEY"
+	modeBasic             = "BASIC"
+	modeNone              = "NONE"
+)
+
+// spec is an entry made ready for use: templates parsed, words turned into rules.
+type spec struct {
+	name     string
+	entry    *entry
+	mode     string
+	facts    *broker.Facts
+	fields   []*field          // of the form, in its order
+	config   map[string]*field // connection config that the entry knows, asked for or not
+	defaults map[string]string // of connection config
+	urls     []*urlTemplate    // all of them: each can have connection config in its host
+
+	authorize, token, refresh, api *urlTemplate
+
+	authParams    []namedTemplate
+	tokenParams   []namedTemplate
+	refreshParams []namedTemplate
+	tokenAuth     tokenAuth
+	sendsPKCE     bool
+	rules         *answerRules
+
+	headers []namedTemplate
+	query   []namedTemplate
+	retry   broker.RetryRules
+
+	revoke     *revokeSpec
+	identity   *callSpec
+	account    *template // the account's id where it is connection config or a credential
+	after      *callSpec
+	verify     *verifySpec
+	unusedPart []string // what has no effect
+}
+
+// namedTemplate is a parameter or a header.
+type namedTemplate struct {
+	name string
+	*template
+}
+
+// ignored says, in one line, what in the entry has no effect; "" if all has.
+func (s *spec) ignored() string {
+	if len(s.unusedPart) == 0 {
+		return ""
+	}
+	return "without effect here: " + strings.Join(s.unusedPart, ", ")
+}
+
+// compiler turns an entry into a spec and gathers what is wrong.
+type compiler struct {
+	*spec
+	node     *yaml.Node
+	deps     *deps
+	builtin  bool
+	problems yaml.LoadErrors
+	reasons  []string // why it cannot be used
+}
+
+// compile makes an entry ready. In our own catalogue everything has to be right; in an overlay, which can be another
+// program's catalogue, a template that cannot work here makes its entry unusable and leaves the others alone.
+func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec, error) {
+	c := &compiler{
+		spec: &spec{name: name, entry: e, mode: e.AuthMode, config: map[string]*field{}, defaults: map[string]string{}},
+		node: n, deps: d, builtin: builtin,
+	}
+	c.general()
+	c.compileAllFields()
+	c.scripts()
+	if reason := unbuiltReason(name, e, builtin); reason != "" {
+		if len(c.reasons) == 0 { // the entry's own says it better
+			c.reasons = append(c.reasons, reason)
+		}
+	} else {
+		c.compileProxy()
+		c.compileToken()
+		c.compileAuthorization()
+		c.compileIdentity()
+		c.compileRevocation()
+		c.compileHosts()
+	}
+	c.facts = c.makeFacts()
+	if len(c.problems.Errors) > 0 {
+		return nil, &c.problems
+	}
+	return c.spec, nil
+}
+
+// fail records a problem at a path of keys.
+func (c *compiler) fail(path []string, format string, args ...any) {
+	at := locate(c.node, path)
+	c.problems.Errors = append(c.problems.Errors, &yaml.LoadError{
+		Message: strings.Join(path, ".") + ": " + fmt.Sprintf(format, args...),
+		Mark:    yaml.Mark{Line: at.Line, Column: at.Column},
+	})
+}
+
+// broken records a part that cannot work here: a problem in our catalogue, a reason not to use the entry in another.
+func (c *compiler) broken(path []string, format string, args ...any) {
+	if c.builtin {
+		c.fail(path, format, args...)
+		return
+	}
+	c.reasons = append(c.reasons, strings.Join(path, ".")+": "+fmt.Sprintf(format, args...))
+}
+
+// ignore records a part without effect.
+func (c *compiler) ignore(what string) { c.unusedPart = append(c.unusedPart, what) }
+
+// oneOf checks a word.
+func (c *compiler) oneOf(key, value string, words ...string) {
+	if value != "" && !slices.Contains(words, value) {
+		c.fail([]string{key}, "%s is not one of %s", value, strings.Join(words, ", "))
+	}
+}
+
+func (c *compiler) general() {
+	e := c.entry
+	if e.DisplayName == "" {
+		c.fail([]string{"display_name"}, "is missing")
+	}
+	if !slices.Contains(allModes, e.AuthMode) {
+		c.fail([]string{"auth_mode"}, "%q is not one of %s", e.AuthMode, strings.Join(allModes, ", "))
+	}
+	if c.builtin && (e.Docs == "" || len(e.Categories) == 0) {
+		c.fail(nil, "docs or categories are missing")
+	}
+	c.oneOf("body_format", e.BodyFormat, "form", "json", "query", "xml")
+	c.oneOf("authorization_method", e.AuthorizationMethod, "header", "body")
+	c.oneOf("token_request_auth_method", e.TokenRequestAuthMethod, "basic", "custom", "private_key_jwt")
+	c.oneOf("token_auth_method", e.TokenAuthMethod, "client_secret_post", "client_secret_basic", "private_key_jwt", "none")
+	c.oneOf("pkce", e.PKCE, "S256", "none", "unknown", "forbidden")
+	c.oneOf("refresh_rotation", e.RefreshRotation, "yes", "no", "configurable", "unknown")
+	c.oneOf("expires_in_unit", e.ExpiresInUnit, "milliseconds", "seconds")
+	if e.PKCE == "forbidden" && e.PKCEReason == "" {
+		c.fail([]string{"pkce"}, "forbidden needs a pkce_reason")
+	}
+	if !lifetimeWord.MatchString(e.AccessTokenLifetime) {
+		c.fail([]string{"access_token_lifetime"}, "is neither seconds nor one of never, configurable, unknown")
+	}
+	if e.Usable != nil && !*e.Usable {
+		if e.UnusableReason == "" {
+			c.fail([]string{"usable"}, "false needs an unusable_reason")
+		}
+		c.reasons = append(c.reasons, e.UnusableReason)
+	}
+}
+
+var lifetimeWord = regexp.MustCompile(`^(?:[1-9][0-9]*|never|configurable|unknown|)$`)
+
+// scripts notes the code of another program that an entry names. Ours is named by nobody.
+func (c *compiler) scripts() {
+	for _, s := range []struct{ key, name string }{
+		{"post_connection_script", c.entry.PostConnectionScript},
+		{"credentials_verification_script", c.entry.VerificationScript},
+		{"pre_connection_deletion_script", c.entry.PreDeletionScript},
+		{"pre_connection_creation_script", c.entry.PreCreationScript},
+		{"webhook_routing_script", c.entry.WebhookScript},
+	} {
+		if s.name != "" {
+			c.ignore(s.key)
+		}
+	}
+}
+
+// compileAllFields reads what is asked for, and notes what connection config can hold besides.
+func (c *compiler) compileAllFields() {
+	e := c.entry
+	config := c.compileFields(broker.ConfigField, "connection_config", e.ConnectionConfig)
+	credentials := c.compileFields(broker.CredentialField, "credentials", e.Credentials)
+	c.compileFields(broker.CredentialField, "integration_config", e.IntegrationConfig)
+	c.compileFields(broker.CredentialField, "assertion_option", e.AssertionOption)
+	c.fields = formOrder(c.mode, config, credentials)
+	for _, f := range config {
+		c.config[f.Name] = f
+		if f.HasDefault && f.Default != "" {
+			c.defaults[f.Name] = f.Default
+		}
+	}
+	for _, names := range [][]string{e.TokenMetadata, e.RedirectMetadata} {
+		for _, name := range names {
+			c.known(name, true)
+		}
+	}
+	for _, p := range e.PostConnection.Capture {
+		c.known(p.Key, true)
+	}
+}
+
+// known lets connection config have a value that no field declares.
+func (c *compiler) known(name string, automated bool) {
+	if c.config[name] == nil {
+		c.config[name] = &field{Field: broker.Field{Name: name, Section: broker.ConfigField, Automated: automated}}
+	}
+}
+
+// template parses a template; nil if it is empty or cannot work here.
+func (c *compiler) template(path []string, s string) *template {
+	if s == "" {
+		return nil
+	}
+	t, err := parseTemplate(s)
+	if err != nil {
+		c.broken(path, "%v", err)
+		return nil
+	}
+	c.checkPlaceholders(path, t)
+	return t
+}
+
+// checkPlaceholders finds placeholders that nothing here gives a value.
+func (c *compiler) checkPlaceholders(path []string, t *template) {
+	if name := t.unsupported(); name != "" {
+		c.broken(path, "${%s} is not supported", name)
+	}
+	for _, ref := range t.refs() {
+		if name, ok := strings.CutPrefix(ref, "connectionConfig."); ok {
+			c.known(name, false)
+		} else if slices.Contains(requestWords, ref) {
+			c.broken(path, "${%s} is not supported: it takes the request that is being made", ref)
+		}
+	}
+}
+
+// requestWords are placeholders for parts of the request that is being made.
+var requestWords = []string{
+	"method", "endpoint", "host", "path", "params", "urlCanonicalParams", "bodyCanonicalParams", "contentType",
+}
+
+func (c *compiler) named(path []string, ps pairs) []namedTemplate {
+	var out []namedTemplate
+	for _, p := range ps {
+		t := c.template(append(slices.Clone(path), p.Key), p.Value)
+		if t == nil {
+			t = &template{alts: []sequence{nil}} // an empty value is one
+		}
+		out = append(out, namedTemplate{p.Key, t})
+	}
+	return out
+}
+
+// url parses a URL template; nil if it is empty or cannot work here.
+func (c *compiler) url(path []string, s string) *urlTemplate {
+	if s == "" {
+		return nil
+	}
+	t, err := parseURLTemplate(s)
+	if err != nil {
+		c.broken(path, "%v", err)
+		return nil
+	}
+	c.checkPlaceholders(path, t.template)
+	for i, alt := range t.alts {
+		if t.hosts[i].fixed() && len(alt) == 1 {
+			if _, err := c.deps.checkURL(alt[0].text, true); err != nil {
+				c.broken(path, "%s is not an address that may be used", alt[0].text)
+			}
+		} else if first := alt[0].text; first != "" && !strings.HasPrefix(first, "https://") && c.builtin {
+			c.fail(path, "the address is not https")
+		}
+	}
+	c.urls = append(c.urls, t)
+	return t
+}
+
+// compileHosts gives each URL the entry's host pattern and decides which hosts are free.
+func (c *compiler) compileHosts() {
+	var pattern *regexp.Regexp
+	if p := c.entry.HostPattern; p != "" {
+		re, err := regexp.Compile(p)
+		if err != nil || !strings.HasPrefix(p, "^") || !strings.HasSuffix(p, "$") {
+			c.fail([]string{"host_pattern"}, "is not a regular expression from ^ to $")
+		}
+		pattern = re
+	}
+	closed := func(name string) bool {
+		f := c.config[name]
+		return f != nil && f.closed()
+	}
+	for _, t := range c.urls {
+		t.pattern = pattern
+		for i := range t.hosts {
+			t.hosts[i].isFree = pattern == nil && t.hosts[i].free(closed)
+		}
+	}
+}
+
+// free reports whether a URL's host can be chosen by whoever gives the values.
+func (t *urlTemplate) free() bool {
+	return t != nil && slices.ContainsFunc(t.hosts, func(f hostForm) bool { return f.isFree })
+}
+
+// originOf gives scheme and host of a URL, "" of what is none.
+func originOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + strings.ToLower(u.Host)
+}
+
+// makeFacts gathers what pages, APIs and the broker's rules want to know.
+func (c *compiler) makeFacts() *broker.Facts {
+	e := c.entry
+	buffer := time.Duration(e.ExpirationBuffer) * time.Second
+	f := &broker.Facts{
+		Name: c.name, DisplayName: e.DisplayName, Mode: e.AuthMode, CredentialType: credentialType(e),
+		Docs: e.Docs, DocsConnect: e.DocsConnect, Categories: e.Categories, DefaultScopes: e.DefaultScopes,
+		Template:    appendJSON(nil, c.node),
+		Interactive: slices.Contains(interactiveModes, e.AuthMode), NeedsClient: slices.Contains(clientModes, e.AuthMode),
+		Usable: len(c.reasons) == 0, UnusableReason: strings.Join(c.reasons, "; "),
+		AuthorizationURL: c.authorize.static(), TokenOrigin: originOf(c.token.static()), FreeHost: c.authorize.free(),
+		RefreshBuffer: buffer, ServesBuffer: buffer, RefreshIdle: time.Duration(e.RefreshTokenIdle) * time.Second,
+		RevokesGrant: e.Revocation.WholeGrant, HasProxy: e.Proxy != nil, KeepsRefresh: e.AuthMode == modeOAuth2,
+		ForwardsWebhooks: e.WebhookScript != "",
+	}
+	if e.CodeParam != "code" {
+		f.CodeParam = e.CodeParam
+	}
+	for _, x := range c.fields {
+		f.Fields = append(f.Fields, x.Field)
+	}
+	return f
+}

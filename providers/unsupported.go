@@ -1,0 +1,94 @@
+package providers
+
+import (
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// allModes are the modes that the catalogue's format has.
+var allModes = []string{
+	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, "TWO_STEP", "JWT", "OAUTH1", "TBA", "APP", "CUSTOM",
+	"APP_STORE", "AWS_SIGV4", "SIGNATURE", "BILL", "TABLEAU", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+}
+
+// interactiveModes need the end user's browser.
+var interactiveModes = []string{
+	modeOAuth2, "OAUTH1", "APP", "CUSTOM", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+}
+
+// clientModes need a client id that the integration has.
+var clientModes = []string{modeOAuth2, "OAUTH1", "CUSTOM", "TBA"}
+
+// unbuilt says of the modes that are not built what they would take.
+var unbuilt = map[string]string{
+	"TWO_STEP":           "This version does not sign in with requests that a provider made up (TWO_STEP).",
+	"JWT":                "This version does not make signed tokens of its own (JWT).",
+	"OAUTH1":             "This version does not sign requests with OAuth 1.0 (OAUTH1).",
+	"TBA":                "This version does not sign requests with OAuth 1.0 tokens (TBA).",
+	"APP":                "This version does not speak for an installed app (APP).",
+	"CUSTOM":             "This version does not speak for an installed app and its user (CUSTOM).",
+	"APP_STORE":          "This version does not sign with App Store keys (APP_STORE).",
+	"AWS_SIGV4":          "This version does not make AWS signatures (AWS_SIGV4).",
+	"SIGNATURE":          "This version does not make WSSE signatures (SIGNATURE).",
+	"BILL":               "This version does not keep sign-in sessions (BILL).",
+	"TABLEAU":            "This version does not keep sign-in sessions (TABLEAU).",
+	"INSTALL_PLUGIN":     "This version does not install plugins (INSTALL_PLUGIN).",
+	"MCP_OAUTH2":         "This version does not register clients with MCP servers (MCP_OAUTH2).",
+	"MCP_OAUTH2_GENERIC": "This version does not discover the endpoints of MCP servers (MCP_OAUTH2_GENERIC).",
+}
+
+// ownExchange are entries of the common format that work only with code which another program keeps under their names.
+// Ours of the same name say in data what they need, so this counts for overlays alone.
+var ownExchange = map[string]bool{
+	"absorb-lms": true, "agiloft": true, "braintree": true, "braintree-sandbox": true, "bullhorn": true, "coros": true,
+	"coros-sandbox": true, "followupboss": true, "instagram": true, "microsoft-admin": true, "microsoft-teams-bot": true,
+	"revolut-business": true, "sentry-oauth": true, "shopline-oauth": true, "threads": true, "tiktok-accounts": true,
+	"tiktok-ads": true, "tiktok-personal": true, "walmart": true,
+}
+
+// unbuiltReason says why an entry cannot work with what is built, "" if it can.
+func unbuiltReason(name string, e *entry, builtin bool) string {
+	responseType := e.AuthorizationParam.get("response_type")
+	switch {
+	case unbuilt[e.AuthMode] != "":
+		return unbuilt[e.AuthMode]
+	case e.RequireCertificate:
+		return "This version does not present client certificates."
+	case e.Installation != "":
+		return "This version does not take installations that begin at the provider."
+	case e.TokenRequestAuthMethod == "private_key_jwt" || e.TokenAuthMethod == "private_key_jwt":
+		return "This version does not sign client assertions (private_key_jwt)."
+	case e.BodyFormat == "xml":
+		return "This version does not send token requests in XML."
+	case e.Proxy != nil && e.Proxy.Body.Kind != 0:
+		return "This version does not put credentials into the body of each request."
+	case e.AuthMode == modeOAuth2 && responseType != "" && responseType != "code":
+		return "This version accepts no authorization answer other than a code."
+	case ownExchange[name] && !builtin && e.Usable == nil:
+		return "This provider's token exchange needs code of its own, which this version does not have."
+	}
+	return ""
+}
+
+// credentialType is the type of the credentials that a mode gives.
+func credentialType(e *entry) string {
+	switch e.AuthMode {
+	case "INSTALL_PLUGIN":
+		return e.AuthType
+	case "MCP_OAUTH2_GENERIC":
+		return "MCP_OAUTH2"
+	}
+	return e.AuthMode
+}
+
+// unsupported is a provider that is listed and cannot be used.
+type unsupported struct{ base }
+
+// CheckMaterial refuses everything: what could not be presented must not be stored.
+func (p *unsupported) CheckMaterial(*broker.Material) error {
+	return broker.ErrNotSupported.Saying(p.spec.facts.UnusableReason)
+}
+
+// Present refuses.
+func (p *unsupported) Present(*broker.Holding) (*broker.Presentation, error) {
+	return nil, broker.ErrNotSupported.Saying(p.spec.facts.UnusableReason)
+}

@@ -1,0 +1,63 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// APIKeys implements [broker.EnvironmentStore].
+func (d *DB) APIKeys(ctx context.Context) ([]*broker.APIKey, error) {
+	var out []*broker.APIKey
+	err := d.read(ctx, "list API keys", func(c *conn) error {
+		return c.all(func(r *sql.Rows) error {
+			k := new(broker.APIKey)
+			out = append(out, k)
+			return r.Scan((*string)(&k.ID), (*string)(&k.Environment), &k.Name, &k.Hash, &k.Hint, doc(&k.Scopes), &k.Managed,
+				when(&k.CreatedAt), when(&k.ExpiresAt), when(&k.RevokedAt))
+		}, `SELECT id, environment, name, hash, hint, scopes, managed, created_at, expires_at, revoked_at
+			FROM api_keys ORDER BY created_at, id`)
+	})
+	return out, err
+}
+
+// CreateAPIKey implements [broker.EnvironmentStore].
+func (d *DB) CreateAPIKey(ctx context.Context, k *broker.APIKey, t broker.Trail) error {
+	return d.write(ctx, "create API key", func(tx *conn) error {
+		// A key that has run out gives up its name, and an index cannot know the time.
+		taken, err := tx.exists(`SELECT 1 FROM api_keys
+			WHERE environment = ? AND name = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`,
+			string(k.Environment), k.Name, micros(d.now()))
+		if err != nil {
+			return err
+		}
+		if taken {
+			return broker.ErrConflict.On("name")
+		}
+		_, err = tx.exec(`INSERT INTO api_keys (id, environment, name, hash, hint, scopes, managed, created_at, expires_at,
+				revoked_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			string(k.ID), string(k.Environment), k.Name, k.Hash, k.Hint, list(k.Scopes), k.Managed, micros(k.CreatedAt),
+			micros(k.ExpiresAt), micros(k.RevokedAt))
+		if err != nil {
+			return err
+		}
+		return leave(tx, t)
+	})
+}
+
+// RevokeAPIKey implements [broker.EnvironmentStore].
+func (d *DB) RevokeAPIKey(ctx context.Context, id broker.APIKeyID, at time.Time, t broker.Trail) error {
+	return d.write(ctx, "revoke API key", func(tx *conn) error {
+		n, err := tx.exec("UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", micros(at), string(id))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return broker.ErrNotFound
+		}
+		return leave(tx, t)
+	})
+}

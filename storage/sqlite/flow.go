@@ -1,0 +1,111 @@
+package sqlite
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// CreateFlow implements [broker.FlowStore].
+func (d *DB) CreateFlow(ctx context.Context, f *broker.Flow, maxStarts int, t broker.Trail) (bool, error) {
+	var ok bool
+	err := d.write(ctx, "create flow", func(tx *conn) error {
+		ok = true
+		if f.Session != "" {
+			n, err := tx.exec("UPDATE sessions SET starts = starts + 1 WHERE id = ? AND starts < ?", string(f.Session), maxStarts)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				ok = false
+				return absentOr(tx, nil, "SELECT 1 FROM sessions WHERE id = ?", string(f.Session))
+			}
+		}
+		_, err := tx.exec(`INSERT INTO flows (id, environment, session, integration, connection, key, state_hash, browser_hash,
+				redirect_uri, issuer, asked_scopes, secrets, status, code, created_at, expires_at, consumed_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			string(f.ID), string(f.Environment), string(f.Session), string(f.Integration), string(f.Connection), f.Key,
+			f.StateHash, blob(f.BrowserHash), f.RedirectURI, f.Issuer, list(f.AskedScopes), blob(f.Secrets),
+			string(broker.FlowOpen), f.Code, micros(f.CreatedAt), micros(f.ExpiresAt), micros(f.ConsumedAt))
+		if err != nil {
+			return err
+		}
+		return leave(tx, t)
+	})
+	return ok && err == nil, err
+}
+
+const selectFlow = `SELECT id, environment, session, integration, connection, key, state_hash, browser_hash, redirect_uri,
+	issuer, asked_scopes, secrets, status, code, created_at, expires_at, consumed_at FROM flows `
+
+func flowFields(f *broker.Flow) []any {
+	return []any{
+		(*string)(&f.ID), (*string)(&f.Environment), (*string)(&f.Session), (*string)(&f.Integration), (*string)(&f.Connection),
+		&f.Key, &f.StateHash, &f.BrowserHash, &f.RedirectURI, &f.Issuer, doc(&f.AskedScopes), sealed(&f.Secrets),
+		(*string)(&f.Status), &f.Code, when(&f.CreatedAt), when(&f.ExpiresAt), when(&f.ConsumedAt),
+	}
+}
+
+// FlowByState implements [broker.FlowStore].
+func (d *DB) FlowByState(ctx context.Context, hash []byte) (*broker.Flow, error) {
+	f := new(broker.Flow)
+	err := d.read(ctx, "read flow", func(c *conn) error {
+		return c.row(selectFlow+"WHERE state_hash = ?", []any{hash}, flowFields(f)...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(f.StateHash, hash) {
+		return nil, errWrongRow
+	}
+	return f, nil
+}
+
+// ConsumeFlow implements [broker.FlowStore].
+func (d *DB) ConsumeFlow(ctx context.Context, id broker.FlowID, at time.Time) (bool, error) {
+	var n int64
+	err := d.write(ctx, "consume flow", func(tx *conn) (err error) {
+		n, err = tx.exec("UPDATE flows SET status = 'consumed', consumed_at = ? WHERE id = ? AND status = 'open'",
+			micros(at), string(id))
+		return err
+	})
+	return n == 1, err
+}
+
+// FailFlow implements [broker.FlowStore].
+func (d *DB) FailFlow(ctx context.Context, id broker.FlowID, code string, at time.Time, t broker.Trail) error {
+	return d.write(ctx, "fail flow", func(tx *conn) error {
+		n, err := tx.exec(`UPDATE flows SET status = 'failed', code = ?, ended_at = ?
+			WHERE id = ? AND status IN ('open', 'consumed')`, code, micros(at), string(id))
+		if err != nil || n == 0 {
+			return err
+		}
+		return leave(tx, t)
+	})
+}
+
+// InterruptedFlows implements [broker.FlowStore].
+func (d *DB) InterruptedFlows(ctx context.Context, before time.Time) ([]*broker.Flow, error) {
+	var out []*broker.Flow
+	err := d.list(ctx, "list interrupted flows", func(c *conn) error {
+		return c.all(func(r *sql.Rows) error {
+			f := new(broker.Flow)
+			out = append(out, f)
+			return r.Scan(flowFields(f)...)
+		}, selectFlow+"WHERE status = 'consumed' AND consumed_at < ? ORDER BY consumed_at", micros(before))
+	})
+	return out, err
+}
+
+// finishFlow lets a consumed flow end in a connection.
+func finishFlow(tx *conn, id broker.FlowID, c *broker.Connection, at time.Time) error {
+	n, err := tx.exec(`UPDATE flows SET status = 'succeeded', connection = ?, ended_at = ?
+		WHERE id = ? AND environment = ? AND status = 'consumed'`, string(c.ID), micros(at), string(id), string(c.Environment))
+	if err == nil && n == 0 {
+		return broker.ErrConflict.On("flow")
+	}
+	return err
+}

@@ -1,0 +1,281 @@
+-- Times are microseconds since 1970 in UTC; NULL is the absent time. Lists and maps are JSON; NULL is the empty one.
+-- Sealed fields are BLOBs that only their owner opens. Tables that grow with the number of connections refer to each
+-- other by number, which keeps rows and indexes small; the others by id.
+
+-- +goose Up
+CREATE TABLE environments (
+	number          INTEGER PRIMARY KEY,
+	id              TEXT    NOT NULL UNIQUE,
+	name            TEXT    NOT NULL UNIQUE,
+	display_name    TEXT    NOT NULL,
+	allowed_origins TEXT,
+	return_urls     TEXT,
+	start           TEXT    NOT NULL,
+	managed         INTEGER NOT NULL,
+	created_at      INTEGER,
+	updated_at      INTEGER
+) STRICT;
+
+CREATE TABLE api_keys (
+	id          TEXT    NOT NULL PRIMARY KEY,
+	environment TEXT    NOT NULL REFERENCES environments (id),
+	name        TEXT    NOT NULL,
+	hash        BLOB    NOT NULL UNIQUE,
+	hint        TEXT    NOT NULL,
+	scopes      TEXT,
+	managed     INTEGER NOT NULL,
+	created_at  INTEGER,
+	expires_at  INTEGER,
+	revoked_at  INTEGER
+) STRICT;
+
+CREATE TABLE integrations (
+	number           INTEGER PRIMARY KEY,
+	id               TEXT    NOT NULL UNIQUE,
+	public_id        TEXT    NOT NULL UNIQUE,
+	environment      TEXT    NOT NULL REFERENCES environments (id),
+	key              TEXT    NOT NULL,
+	provider         TEXT    NOT NULL,
+	display_name     TEXT    NOT NULL,
+	client_id        TEXT    NOT NULL,
+	scopes           TEXT,
+	settings         TEXT,
+	hosts            TEXT,
+	shared           INTEGER NOT NULL,
+	secret           BLOB,
+	token_origin     TEXT    NOT NULL,
+	webhook_secret   BLOB,
+	forward_webhooks INTEGER NOT NULL,
+	fault            TEXT    NOT NULL,
+	fault_at         INTEGER,
+	managed          INTEGER NOT NULL,
+	created_at       INTEGER,
+	updated_at       INTEGER,
+	deleted_at       INTEGER,
+	revision         INTEGER NOT NULL
+) STRICT;
+
+-- A deleted integration keeps its row until its revocations are done, and gives up its key at once.
+CREATE UNIQUE INDEX integrations_living ON integrations (environment, key) WHERE deleted_at IS NULL;
+
+CREATE TABLE sessions (
+	id                   TEXT    NOT NULL PRIMARY KEY,
+	environment          TEXT    NOT NULL REFERENCES environments (id),
+	token_hash           BLOB    NOT NULL UNIQUE,
+	end_user             TEXT,
+	tags                 TEXT,
+	integrations         TEXT,
+	connection           TEXT    NOT NULL,
+	connection_name      TEXT    NOT NULL,
+	allow_account_change INTEGER NOT NULL,
+	allowed_origins      TEXT,
+	return_url           TEXT    NOT NULL,
+	webhook_url          TEXT    NOT NULL,
+	defaults             BLOB,
+	starts               INTEGER NOT NULL,
+	created_at           INTEGER,
+	expires_at           INTEGER
+) STRICT;
+
+-- The sweep.
+CREATE INDEX sessions_by_end ON sessions (expires_at);
+
+-- One success for each integration: the key is the rule.
+CREATE TABLE session_ends (
+	session     TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+	integration TEXT NOT NULL,
+	connection  TEXT NOT NULL,
+	at          INTEGER,
+	PRIMARY KEY (session, integration)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE flows (
+	id           TEXT    NOT NULL PRIMARY KEY,
+	environment  TEXT    NOT NULL REFERENCES environments (id),
+	session      TEXT    NOT NULL,
+	integration  TEXT    NOT NULL,
+	connection   TEXT    NOT NULL,
+	key          TEXT    NOT NULL,
+	state_hash   BLOB    NOT NULL UNIQUE,
+	browser_hash BLOB,
+	redirect_uri TEXT    NOT NULL,
+	issuer       TEXT    NOT NULL,
+	asked_scopes TEXT,
+	secrets      BLOB,
+	status       TEXT    NOT NULL,
+	code         TEXT    NOT NULL,
+	created_at   INTEGER,
+	expires_at   INTEGER,
+	consumed_at  INTEGER,
+	ended_at     INTEGER
+) STRICT;
+
+-- Deleting a session ends its open flows.
+CREATE INDEX flows_by_session ON flows (session) WHERE status = 'open';
+-- Flows that were interrupted between the answer and its result.
+CREATE INDEX flows_consumed ON flows (consumed_at) WHERE status = 'consumed';
+-- The sweep, of those that ran out and of those that ended.
+CREATE INDEX flows_by_expiry ON flows (expires_at) WHERE status = 'open';
+CREATE INDEX flows_by_end ON flows (ended_at) WHERE ended_at IS NOT NULL;
+
+-- AUTOINCREMENT: some callers know a connection by its number, so none is ever given twice.
+CREATE TABLE connections (
+	number             INTEGER PRIMARY KEY AUTOINCREMENT,
+	id                 TEXT    NOT NULL UNIQUE,
+	environment_number INTEGER NOT NULL REFERENCES environments (number),
+	integration_number INTEGER NOT NULL REFERENCES integrations (number),
+	key                TEXT    NOT NULL,
+	status             TEXT    NOT NULL,
+	reason             TEXT    NOT NULL,
+	config             TEXT,
+	name               TEXT    NOT NULL,
+	error_id           TEXT    NOT NULL,
+	error_at           INTEGER,
+	end_user_id        TEXT, -- NULL: there is no end user
+	end_user_email     TEXT,
+	end_user_name      TEXT,
+	end_user_tags      TEXT,
+	organization_id    TEXT,
+	organization_name  TEXT,
+	folded             TEXT    NOT NULL, -- lower case of what a search looks at, where that is not plain ASCII
+	tags               TEXT,
+	metadata           TEXT,
+	account            BLOB,
+	account_hash       BLOB,
+	asked_scopes       TEXT,
+	scopes             TEXT,
+	webhook_url        TEXT    NOT NULL,
+	revision           INTEGER NOT NULL,
+	created_at         INTEGER,
+	updated_at         INTEGER,
+	authorized_at      INTEGER,
+	verified_at        INTEGER,
+	fetched_at         INTEGER
+) STRICT;
+
+-- The hot path, and an integration's connections.
+CREATE UNIQUE INDEX connections_by_key ON connections (integration_number, key);
+-- The list, newest first; it ends in the number, as every index does.
+CREATE INDEX connections_by_age ON connections (environment_number, created_at);
+-- The list of one end user's connections.
+CREATE INDEX connections_by_end_user ON connections (end_user_id) WHERE end_user_id IS NOT NULL;
+-- Other grants of an account. Eight bytes of the hash find it, the row decides.
+CREATE INDEX connections_by_account ON connections (substr(account_hash, 1, 8)) WHERE account_hash IS NOT NULL;
+
+-- What is narrow stands before what is wide, so that reading a status does not walk through a token.
+CREATE TABLE credentials (
+	connection_number  INTEGER PRIMARY KEY REFERENCES connections (number),
+	version            INTEGER NOT NULL,
+	type               TEXT    NOT NULL,
+	obtained_at        INTEGER,
+	expires_at         INTEGER,
+	refresh_at         INTEGER,
+	refresh_expires_at INTEGER,
+	refreshed_at       INTEGER,
+	failures           INTEGER NOT NULL,
+	failed_at          INTEGER,
+	failing_since      INTEGER,
+	fail_code          TEXT    NOT NULL,
+	lease_owner        TEXT    NOT NULL,
+	lease_until        INTEGER,
+	fence              INTEGER NOT NULL,
+	attempt_at         INTEGER,
+	access             BLOB,
+	details            BLOB,
+	refresh            BLOB,
+	answer             BLOB
+) STRICT;
+
+-- The scheduler.
+CREATE INDEX credentials_due ON credentials (refresh_at) WHERE refresh_at IS NOT NULL;
+-- Leases are few at any time; the start looks for stale ones.
+CREATE INDEX credentials_leased ON credentials (lease_until) WHERE lease_until IS NOT NULL;
+
+CREATE TABLE revocations (
+	id           TEXT    NOT NULL PRIMARY KEY,
+	environment  TEXT    NOT NULL REFERENCES environments (id),
+	integration  TEXT    NOT NULL,
+	connection   TEXT    NOT NULL,
+	version      INTEGER NOT NULL,
+	type         TEXT    NOT NULL,
+	access       BLOB,
+	refresh      BLOB,
+	details      BLOB,
+	config       TEXT,
+	account_hash BLOB,
+	attempts     INTEGER NOT NULL,
+	created_at   INTEGER,
+	next_at      INTEGER,
+	done_at      INTEGER,
+	outcome      TEXT    NOT NULL
+) STRICT;
+
+-- The worker.
+CREATE INDEX revocations_due ON revocations (next_at) WHERE done_at IS NULL;
+-- Whether a deleted integration has any left.
+CREATE INDEX revocations_open ON revocations (integration) WHERE done_at IS NULL;
+-- The list, newest first.
+CREATE INDEX revocations_by_age ON revocations (environment, created_at);
+
+-- AUTOINCREMENT: a reader goes on after the last number that it saw, whatever has been removed since.
+CREATE TABLE events (
+	sequence           INTEGER PRIMARY KEY AUTOINCREMENT,
+	id                 TEXT NOT NULL,
+	environment_number INTEGER REFERENCES environments (number),
+	kind               TEXT NOT NULL,
+	integration        TEXT NOT NULL,
+	connection         TEXT NOT NULL,
+	key                TEXT NOT NULL,
+	code               TEXT NOT NULL,
+	at                 INTEGER
+) STRICT;
+
+CREATE INDEX events_by_environment ON events (environment_number);
+
+CREATE TABLE audit (
+	sequence           INTEGER PRIMARY KEY AUTOINCREMENT,
+	environment_number INTEGER REFERENCES environments (number),
+	actor              TEXT    NOT NULL,
+	action             TEXT    NOT NULL,
+	target             TEXT    NOT NULL,
+	result             TEXT    NOT NULL,
+	count              INTEGER NOT NULL,
+	ip                 TEXT    NOT NULL,
+	request_id         TEXT    NOT NULL,
+	at                 INTEGER
+) STRICT;
+
+CREATE INDEX audit_by_environment ON audit (environment_number);
+
+CREATE TABLE keyring (
+	id          INTEGER PRIMARY KEY,
+	wrapped     BLOB    NOT NULL,
+	recipients  TEXT,
+	check_value BLOB,
+	active      INTEGER NOT NULL,
+	created_at  INTEGER
+) STRICT;
+
+CREATE UNIQUE INDEX keyring_active ON keyring (active) WHERE active = 1;
+
+-- The trail cannot be rewritten, not even by a statement of ours.
+-- +goose StatementBegin
+CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit BEGIN
+	SELECT RAISE(ABORT, 'the audit trail is append-only');
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER audit_is_final BEFORE UPDATE ON audit BEGIN
+	SELECT RAISE(ABORT, 'the audit trail is append-only');
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER events_are_kept BEFORE DELETE ON events BEGIN
+	SELECT RAISE(ABORT, 'events are append-only');
+END;
+-- +goose StatementEnd
+-- +goose StatementBegin
+CREATE TRIGGER events_are_final BEFORE UPDATE ON events BEGIN
+	SELECT RAISE(ABORT, 'events are append-only');
+END;
+-- +goose StatementEnd

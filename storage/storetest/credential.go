@@ -1,0 +1,214 @@
+package storetest
+
+import (
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// swap renews c's version 1.
+func (f *fixture) swap(c *broker.Connection) *broker.Swap {
+	return &broker.Swap{Connection: c.ID, From: 1, Next: f.credential("2"), Trail: f.trail("swap")}
+}
+
+var credentialTests = map[string]func(*fixture){
+	"ticket": func(f *fixture) {
+		c, cred := f.filled(), new(broker.Credential)
+		fill(cred)
+		f.ok(f.a.PutGrant(f.ctx, &broker.Grant{Connection: c, Credential: cred, New: true}))
+		want := &broker.Ticket{
+			Connection: c.ID, Environment: c.Environment, Integration: c.Integration, Status: c.Status, Reason: c.Reason,
+			Config: c.Config, Version: 1, Type: cred.Type, Access: cred.Access, Details: cred.Details,
+			ObtainedAt: cred.ObtainedAt, ExpiresAt: cred.ExpiresAt, RefreshAt: cred.RefreshAt, Renewable: true,
+		}
+		got, err := f.b.Ticket(f.ctx, f.integration.ID, c.Key)
+		f.ok(err)
+		f.same(got, want)
+	},
+	"ticket without a refresh token": func(f *fixture) {
+		c := f.connection()
+		f.ok(f.a.PutGrant(f.ctx, &broker.Grant{Connection: c, Credential: &broker.Credential{Type: "API_KEY", Access: broker.Sealed("key")}, New: true}))
+		got, err := f.b.Ticket(f.ctx, c.Integration, c.Key)
+		f.ok(err)
+		if got.Renewable || !got.ExpiresAt.IsZero() || !got.RefreshAt.IsZero() || got.Config != nil || got.Details != nil {
+			f.Errorf("an absent field reads back as present: %+v", got)
+		}
+	},
+	"ticket of a pending connection": func(f *fixture) {
+		c := f.connection()
+		c.Status = broker.Pending
+		f.ok(f.a.CreatePending(f.ctx, c, broker.Trail{}))
+		got, err := f.b.Ticket(f.ctx, c.Integration, c.Key)
+		f.ok(err)
+		f.same(got, &broker.Ticket{Connection: c.ID, Environment: f.env.ID, Integration: c.Integration, Status: broker.Pending})
+	},
+	"ticket of nothing": func(f *fixture) {
+		c := f.granted()
+		_, err := f.a.Ticket(f.ctx, c.Integration, "unknown")
+		f.refused(err, broker.ErrNotFound)
+		_, err = f.a.Ticket(f.ctx, f.newIntegration("slack").ID, c.Key)
+		f.refused(err, broker.ErrNotFound)
+		_, err = f.a.Credential(f.ctx, "unknown")
+		f.refused(err, broker.ErrNotFound)
+	},
+	"a swap stores the next version": func(f *fixture) {
+		c := f.filled()
+		f.ok(f.a.PutGrant(f.ctx, &broker.Grant{Connection: c, Credential: f.credential("1"), New: true}))
+		f.ok(f.a.FailRefresh(f.ctx, f.failure(c)))
+		f.lease(f.a, c, "owner")
+		next := new(broker.Credential)
+		fill(next)
+		f.ok(f.b.SwapCredential(f.ctx, &broker.Swap{Connection: c.ID, From: 1, Next: next, Trail: f.trail("swap")}))
+		f.wrote("swap")
+		got, cred := f.reread(c.ID)
+		want := *next
+		want.Connection, want.Version, want.Fence = c.ID, 2, 1
+		want.Failures, want.FailedAt, want.FailingSince, want.FailCode = 0, time.Time{}, time.Time{}, ""
+		want.LeaseOwner, want.LeaseUntil, want.AttemptAt = "", time.Time{}, time.Time{}
+		f.same(cred, &want)
+		if got.Status != broker.Active || got.Reason != "" || got.ErrorID != "" || !got.ErrorAt.IsZero() {
+			f.Errorf("the connection is %s: %q %q %s", got.Status, got.Reason, got.ErrorID, got.ErrorAt)
+		}
+		f.same(got.Config, c.Config)
+		f.same(got.Scopes, c.Scopes)
+	},
+	"a swap can bring config and scopes": func(f *fixture) {
+		c := f.granted()
+		s := f.swap(c)
+		s.Config, s.Scopes = []byte(`{"instance":"eu"}`), []string{"read"}
+		f.ok(f.b.SwapCredential(f.ctx, s))
+		got, _ := f.reread(c.ID)
+		f.same(got.Config, s.Config)
+		f.same(got.Scopes, s.Scopes)
+		if got.Revision == c.Revision {
+			f.Error("a change of the connection bumps its revision")
+		}
+	},
+	"a swap that changes nothing else is no change of the connection": func(f *fixture) {
+		c := f.granted()
+		f.ok(f.b.SwapCredential(f.ctx, f.swap(c)))
+		c.Name = "edited meanwhile"
+		f.ok(f.a.UpdateConnections(f.ctx, []*broker.Connection{c}, broker.Trail{}))
+	},
+	"of two swaps one wins": func(f *fixture) {
+		c := f.granted()
+		results := race(f, 8, func(s broker.Store, _ int) error { return s.SwapCredential(f.ctx, f.swap(c)) })
+		if n := count(results, func(err error) bool { return err == nil }); n != 1 {
+			f.Errorf("%d swaps from one version succeeded", n)
+		}
+		f.wrote("swap")
+		if _, cred := f.reread(c.ID); cred.Version != 2 {
+			f.Errorf("the version is %d, want 2", cred.Version)
+		}
+	},
+	"a stale swap changes nothing": func(f *fixture) {
+		c := f.granted()
+		f.ok(f.a.PutGrant(f.ctx, &broker.Grant{Connection: c, Credential: f.credential("reconnected"), From: 1}))
+		before, cred := f.reread(c.ID)
+		f.refused(f.b.SwapCredential(f.ctx, f.swap(c)), broker.ErrConflict)
+		f.wroteNothing("swap")
+		after, now := f.reread(c.ID)
+		f.same(after, before)
+		f.same(now, cred)
+	},
+	"a swap never brings a connection back": func(f *fixture) {
+		c := f.granted()
+		f.ok(f.a.DeleteConnection(f.ctx, f.env.ID, c.ID, f.now(), broker.Trail{}))
+		f.refused(f.b.SwapCredential(f.ctx, f.swap(c)), broker.ErrNotFound)
+		f.wroteNothing("swap")
+		_, err := f.b.Credential(f.ctx, c.ID)
+		f.refused(err, broker.ErrNotFound)
+	},
+	"an edit and a swap do not meet": func(f *fixture) {
+		c := f.granted()
+		c.Metadata = []byte(`{"edited":true}`)
+		f.ok(f.a.UpdateConnections(f.ctx, []*broker.Connection{c}, broker.Trail{}))
+		f.ok(f.b.SwapCredential(f.ctx, f.swap(c)))
+		got, cred := f.reread(c.ID)
+		if string(got.Metadata) != `{"edited":true}` || string(cred.Access) != "access 2" {
+			f.Errorf("metadata %s, %s", got.Metadata, cred.Access)
+		}
+	},
+	"a failure is counted": func(f *fixture) {
+		c := f.granted()
+		first := f.now()
+		for range 2 {
+			f.ok(f.b.FailRefresh(f.ctx, f.failure(c)))
+			f.clock.advance(time.Minute)
+		}
+		got, cred := f.reread(c.ID)
+		if cred.Failures != 2 || cred.FailCode != "invalid_grant" || !cred.FailingSince.Equal(first) ||
+			!cred.FailedAt.Equal(first.Add(time.Minute)) || !cred.RefreshAt.Equal(first.Add(time.Minute+time.Hour)) {
+			f.Errorf("the failures read %+v", cred)
+		}
+		if got.Status != broker.Failing || got.Reason != broker.ReasonNeedsReauth || got.ErrorID != "error-id" ||
+			!got.ErrorAt.Equal(first.Add(time.Minute)) || got.Revision != 3 {
+			f.Errorf("the connection reads %+v", got)
+		}
+		if string(cred.Refresh) != "refresh 1" || cred.Version != 1 {
+			f.Error("a failure keeps the tokens and their version")
+		}
+		if n := f.left("fail"); n != 2 {
+			f.Errorf("%d trails were written, want 2", n)
+		}
+	},
+	"a failure can leave the status and stop the background": func(f *fixture) {
+		c := f.granted()
+		failure := f.failure(c)
+		failure.Status, failure.NextAt = "", time.Time{}
+		f.ok(f.b.FailRefresh(f.ctx, failure))
+		got, cred := f.reread(c.ID)
+		f.same(got, c)
+		if !cred.RefreshAt.IsZero() || cred.Failures != 1 {
+			f.Errorf("next attempt %s, %d failures", cred.RefreshAt, cred.Failures)
+		}
+	},
+	"a failure that is not the grant's is not counted": func(f *fixture) {
+		c := f.granted()
+		failure := f.failure(c)
+		failure.CountsAgainst, failure.Status = false, ""
+		f.lease(f.a, c, "owner")
+		f.ok(f.b.FailRefresh(f.ctx, failure))
+		_, cred := f.reread(c.ID)
+		if cred.Failures != 0 || cred.FailCode != "" || !cred.FailedAt.IsZero() || !cred.FailingSince.IsZero() {
+			f.Errorf("it was counted: %+v", cred)
+		}
+		if !cred.RefreshAt.Equal(failure.NextAt) || cred.LeaseOwner != "" {
+			f.Errorf("next attempt %s, lease of %q", cred.RefreshAt, cred.LeaseOwner)
+		}
+	},
+	"a failure of another version is none": func(f *fixture) {
+		c := f.granted()
+		f.ok(f.a.SwapCredential(f.ctx, f.swap(c)))
+		before, cred := f.reread(c.ID)
+		f.ok(f.b.FailRefresh(f.ctx, f.failure(c)))
+		after, now := f.reread(c.ID)
+		f.same(after, before)
+		f.same(now, cred)
+		gone := f.connection()
+		f.ok(f.b.FailRefresh(f.ctx, f.failure(gone)))
+		f.wroteNothing("fail")
+	},
+	"the next attempt is moved": func(f *fixture) {
+		c := f.granted()
+		next := f.now().Add(3 * time.Hour)
+		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, next))
+		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 2, f.now()))
+		f.ok(f.b.SetRefreshAt(f.ctx, "gone", 1, f.now()))
+		if _, cred := f.reread(c.ID); !cred.RefreshAt.Equal(next) {
+			f.Errorf("next attempt %s, want %s", cred.RefreshAt, next)
+		}
+		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, time.Time{}))
+		if _, cred := f.reread(c.ID); !cred.RefreshAt.IsZero() {
+			f.Errorf("next attempt %s, want none", cred.RefreshAt)
+		}
+	},
+}
+
+// failure is a counted one of c's version 1 that marks the connection.
+func (f *fixture) failure(c *broker.Connection) *broker.RefreshFailure {
+	return &broker.RefreshFailure{
+		Connection: c.ID, Version: 1, Owner: "owner", Code: "invalid_grant", At: f.now(), NextAt: f.now().Add(time.Hour),
+		Status: broker.Failing, Reason: broker.ReasonNeedsReauth, ErrorID: "error-id", CountsAgainst: true, Trail: f.trail("fail"),
+	}
+}

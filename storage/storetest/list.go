@@ -1,0 +1,154 @@
+package storetest
+
+import (
+	"slices"
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// listed are the keys of the connections that the filter selects in the fixture's environment.
+func (f *fixture) listed(filter broker.ConnectionFilter) []string {
+	f.Helper()
+	filter.Environment = f.env.ID
+	list, err := f.b.Connections(f.ctx, filter)
+	f.ok(err)
+	keys := []string{}
+	for _, c := range list {
+		keys = append(keys, c.Key)
+	}
+	return keys
+}
+
+func (f *fixture) lists(filter broker.ConnectionFilter, want ...string) {
+	f.Helper()
+	if got := f.listed(filter); !slices.Equal(got, want) {
+		f.Errorf("%+v lists %q, want %q", filter, got, want)
+	}
+}
+
+// keyed stores a connection with that key, one second younger than the one before.
+func (f *fixture) keyed(key string, change func(*broker.Connection)) *broker.Connection {
+	f.Helper()
+	f.clock.advance(time.Second)
+	c := f.connection()
+	c.Key = key
+	if change != nil {
+		change(c)
+	}
+	return f.grantedAs(c)
+}
+
+var listTests = map[string]func(*fixture){
+	"newest first, then by number": func(f *fixture) {
+		f.keyed("one", nil)
+		second := f.keyed("two", nil)
+		f.keyed("three", func(c *broker.Connection) { c.CreatedAt = second.CreatedAt })
+		f.keyed("old", func(c *broker.Connection) { c.CreatedAt = f.now().Add(-time.Hour) })
+		f.lists(broker.ConnectionFilter{}, "three", "two", "one", "old")
+	},
+	"limit and offset": func(f *fixture) {
+		for _, key := range []string{"one", "two", "three", "four"} {
+			f.keyed(key, nil)
+		}
+		f.lists(broker.ConnectionFilter{Limit: 2}, "four", "three")
+		f.lists(broker.ConnectionFilter{Limit: 2, Offset: 2}, "two", "one")
+		f.lists(broker.ConnectionFilter{Limit: 2, Offset: 3}, "one")
+		f.lists(broker.ConnectionFilter{Offset: 4})
+	},
+	"a hundred where nobody says": func(f *fixture) {
+		for range 101 {
+			f.granted()
+		}
+		if n := len(f.listed(broker.ConnectionFilter{})); n != 100 {
+			f.Errorf("%d are listed, want 100", n)
+		}
+	},
+	"pending ones on demand": func(f *fixture) {
+		f.keyed("active", nil)
+		f.keyed("pending", func(c *broker.Connection) { c.Status = broker.Pending })
+		f.lists(broker.ConnectionFilter{}, "active")
+		f.lists(broker.ConnectionFilter{IncludePending: true}, "pending", "active")
+	},
+	"by key": func(f *fixture) {
+		f.keyed("one", nil)
+		f.keyed("two", nil)
+		f.keyed("one", func(c *broker.Connection) { c.Integration = f.newIntegration("slack").ID })
+		f.lists(broker.ConnectionFilter{Key: "one"}, "one", "one")
+		f.lists(broker.ConnectionFilter{Key: "ONE"})
+	},
+	"by end user and organization": func(f *fixture) {
+		f.keyed("nobody's", nil)
+		f.keyed("ann's", func(c *broker.Connection) { c.EndUser = &broker.EndUser{ID: "ann", OrganizationID: "acme"} })
+		f.keyed("bob's", func(c *broker.Connection) { c.EndUser = &broker.EndUser{ID: "bob", OrganizationID: "acme"} })
+		f.lists(broker.ConnectionFilter{EndUser: "ann"}, "ann's")
+		f.lists(broker.ConnectionFilter{Organization: "acme"}, "bob's", "ann's")
+		f.lists(broker.ConnectionFilter{Organization: "acme", EndUser: "bob"}, "bob's")
+		f.lists(broker.ConnectionFilter{EndUser: "acme"})
+	},
+	"by integration": func(f *fixture) {
+		slack, zoho := f.newIntegration("slack").ID, f.newIntegration("zoho").ID
+		f.keyed("github", nil)
+		f.keyed("slack", func(c *broker.Connection) { c.Integration = slack })
+		f.keyed("zoho", func(c *broker.Connection) { c.Integration = zoho })
+		f.lists(broker.ConnectionFilter{Integrations: []broker.IntegrationID{slack}}, "slack")
+		f.lists(broker.ConnectionFilter{Integrations: []broker.IntegrationID{slack, zoho, "unknown"}}, "zoho", "slack")
+		f.lists(broker.ConnectionFilter{Integrations: []broker.IntegrationID{"unknown"}})
+	},
+	"by status": func(f *fixture) {
+		f.keyed("active", nil)
+		f.keyed("failing", func(c *broker.Connection) { c.Status = broker.Failing })
+		f.keyed("expired", func(c *broker.Connection) { c.Status = broker.Expired })
+		f.lists(broker.ConnectionFilter{Statuses: []broker.Status{broker.Failing}}, "failing")
+		f.lists(broker.ConnectionFilter{Statuses: []broker.Status{broker.Failing, broker.Expired}}, "expired", "failing")
+	},
+	"by tags": func(f *fixture) {
+		odd := map[string]string{`a "quoted\ key".<x>`: "grün & 'blau'", "plan": "pro"}
+		f.keyed("none", nil)
+		f.keyed("free", func(c *broker.Connection) { c.Tags = map[string]string{"plan": "free", "team": "a"} })
+		f.keyed("pro", func(c *broker.Connection) { c.Tags = odd })
+		f.lists(broker.ConnectionFilter{Tags: map[string]string{"plan": "free"}}, "free")
+		f.lists(broker.ConnectionFilter{Tags: map[string]string{"plan": "free", "team": "a"}}, "free")
+		f.lists(broker.ConnectionFilter{Tags: map[string]string{"plan": "pro", "team": "a"}})
+		f.lists(broker.ConnectionFilter{Tags: map[string]string{"team": "free"}})
+		f.lists(broker.ConnectionFilter{Tags: map[string]string{"plan": "PRO"}})
+		f.lists(broker.ConnectionFilter{Tags: odd}, "pro")
+	},
+	"by search in any case": func(f *fixture) {
+		f.keyed("Key-One", nil)
+		f.keyed("two", func(c *broker.Connection) {
+			c.EndUser = &broker.EndUser{ID: "u", DisplayName: "Ann Müller", Email: "Ann@Example.com"}
+		})
+		f.keyed("three", func(c *broker.Connection) {
+			c.EndUser = &broker.EndUser{ID: "u", DisplayName: "100% Bob_", Email: "bob@example.com"}
+		})
+		f.keyed("ÄRZTE", nil)
+		f.lists(broker.ConnectionFilter{Search: "key-o"}, "Key-One")
+		f.lists(broker.ConnectionFilter{Search: "ANN MÜLL"}, "two")
+		f.lists(broker.ConnectionFilter{Search: "EXAMPLE.COM"}, "three", "two")
+		f.lists(broker.ConnectionFilter{Search: "0% b"}, "three")
+		f.lists(broker.ConnectionFilter{Search: "b_b"})
+		f.lists(broker.ConnectionFilter{Search: "ärzte"}, "ÄRZTE")
+		f.lists(broker.ConnectionFilter{Search: "%"}, "three")
+		f.lists(broker.ConnectionFilter{Search: "nobody"})
+	},
+	"filters add up": func(f *fixture) {
+		user := &broker.EndUser{ID: "ann", OrganizationID: "acme", Email: "ann@example.com"}
+		tags := map[string]string{"plan": "pro"}
+		f.keyed("other", func(c *broker.Connection) { c.EndUser = user })
+		f.keyed("wanted", func(c *broker.Connection) { c.EndUser, c.Tags = user, tags })
+		f.keyed("failing", func(c *broker.Connection) { c.EndUser, c.Tags, c.Status = user, tags, broker.Failing })
+		f.lists(broker.ConnectionFilter{
+			Key: "wanted", Search: "EXAMPLE", EndUser: "ann", Organization: "acme", Tags: tags,
+			Integrations: []broker.IntegrationID{f.integration.ID}, Statuses: []broker.Status{broker.Active}, IncludePending: true,
+		}, "wanted")
+		f.lists(broker.ConnectionFilter{Tags: tags, Statuses: []broker.Status{broker.Active}, Offset: 1})
+	},
+	"a search finds what an update wrote": func(f *fixture) {
+		c := f.keyed("key", func(c *broker.Connection) { c.EndUser = &broker.EndUser{ID: "u", DisplayName: "Zoë"} })
+		c.EndUser = &broker.EndUser{ID: "u", DisplayName: "Ágnes"}
+		f.ok(f.a.UpdateConnections(f.ctx, []*broker.Connection{c}, broker.Trail{}))
+		f.lists(broker.ConnectionFilter{Search: "ágnes"}, "key")
+		f.lists(broker.ConnectionFilter{Search: "zoë"})
+	},
+}

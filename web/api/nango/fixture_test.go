@@ -1,0 +1,190 @@
+package nango_test
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/crypto"
+	"github.com/coatcheck/coatcheck/providers"
+	"github.com/coatcheck/coatcheck/storage/sqlite"
+	"github.com/coatcheck/coatcheck/web"
+)
+
+// start is when every test begins.
+var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// The keys that exist in every test. Both look as a key that another broker made.
+const (
+	secretKey = "11111111-2222-4333-8444-555555555555"
+	otherKey  = "99999999-2222-4333-8444-555555555555"
+)
+
+// site is the whole of it: a broker on SQLite, mounted as in the product, with providers that a test answers for.
+type site struct {
+	broker  *broker.Broker
+	handler http.Handler
+	env     *broker.Environment
+	log     *bytes.Buffer
+	keys    map[string]string // by scopes
+	clock   atomic.Int64      // added to start
+	asked   atomic.Int64      // requests that providers got
+}
+
+func (s *site) now() time.Time { return start.Add(time.Duration(s.clock.Load())) }
+
+const publicURL = "https://connect.example.com"
+
+func newSite(t testing.TB) *site {
+	t.Helper()
+	s := &site{log: new(bytes.Buffer), keys: make(map[string]string)}
+	store, err := sqlite.Open(t.Context(), sqlite.Options{Dir: t.TempDir(), Now: s.now})
+	must(t, err)
+	t.Cleanup(func() { must(t, store.Close()) })
+	logger := slog.New(slog.NewJSONHandler(s.log, nil))
+	s.broker, err = broker.New(t.Context(), broker.Config{
+		Store: store, Sealer: newSealer(t), Catalogue: s.catalogue(t), Now: s.now, Logger: logger, PublicURL: publicURL,
+	})
+	must(t, err)
+	must(t, s.broker.Declare(t.Context(), []broker.DeclaredEnvironment{declared("dev", secretKey), declared("other", otherKey)}))
+	s.env, err = s.broker.EnvironmentNamed("dev")
+	must(t, err)
+	for _, in := range integrations() {
+		s.integrate(t, s.env, in)
+	}
+	other, err := s.broker.EnvironmentNamed("other")
+	must(t, err)
+	s.integrate(t, other, integrations()[0])
+	s.handler = web.New(web.Deps{Broker: s.broker, Proxy: http.NotFoundHandler(), Logger: logger})
+	return s
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func declared(name, key string) broker.DeclaredEnvironment {
+	return broker.DeclaredEnvironment{Environment: broker.Environment{Name: name, Start: broker.StartAuto}, SecretKey: broker.NewSecret(key)}
+}
+
+// integrations are those of every test, one of each kind of credential.
+func integrations() []broker.IntegrationInput {
+	return []broker.IntegrationInput{
+		{
+			Key: "code-prod", Provider: "code", ClientID: "client-1", ClientSecret: broker.NewSecret("client-secret-1"),
+			Scopes: []string{"read", "write"}, WebhookSecret: broker.NewSecret("webhook-secret-1"), ForwardWebhooks: true,
+		},
+		{Key: "mail-prod", Provider: "mail", DisplayName: "Team Mail"},
+		{Key: "ledger-prod", Provider: "ledger"},
+		{Key: "robots-prod", Provider: "robots"},
+		{Key: "open-prod", Provider: "open"},
+	}
+}
+
+func (s *site) integrate(t testing.TB, env *broker.Environment, in broker.IntegrationInput) {
+	t.Helper()
+	_, err := s.broker.CreateIntegration(t.Context(), broker.System(env.ID), in)
+	must(t, err)
+}
+
+// key gives an API key of dev with some scopes.
+func (s *site) key(t testing.TB, scopes ...string) string {
+	t.Helper()
+	name := strings.Join(scopes, " ")
+	if s.keys[name] == "" {
+		parsed, err := broker.ParseScopes(scopes)
+		must(t, err)
+		key, _, err := s.broker.CreateAPIKey(t.Context(), broker.System(s.env.ID), s.env, broker.KeyInput{Name: "key " + strconv.Itoa(len(s.keys)), Scopes: parsed})
+		must(t, err)
+		s.keys[name] = key.Reveal()
+	}
+	return s.keys[name]
+}
+
+// session makes a connect session of dev.
+func (s *site) session(t testing.TB, in broker.SessionInput) string {
+	t.Helper()
+	_, token, err := s.broker.CreateSession(t.Context(), broker.System(s.env.ID), in)
+	must(t, err)
+	return token.Reveal()
+}
+
+// catalogue is a small one, whose providers are answered for by [site.provider].
+func (s *site) catalogue(t testing.TB) broker.Catalogue {
+	t.Helper()
+	raw, err := os.ReadFile("testdata/providers.yaml")
+	must(t, err)
+	c, err := providers.Load(providers.Options{Builtin: raw, Client: &http.Client{Transport: roundTripper(s.provider)}, Now: s.now})
+	must(t, err)
+	must(t, c.Check())
+	return c
+}
+
+type roundTripper func(*http.Request) *http.Response
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	res := f(r)
+	res.Request = r
+	return res, nil
+}
+
+// provider answers for every provider. What a token request gets is said by the refresh token that comes with it, and
+// what a verification gets by the key.
+func (s *site) provider(r *http.Request) *http.Response {
+	s.asked.Add(1)
+	w := httptest.NewRecorder()
+	w.Header().Set("Content-Type", "application/json")
+	var form url.Values
+	if r.Body != nil {
+		body, _ := io.ReadAll(r.Body)
+		form, _ = url.ParseQuery(string(body))
+	}
+	switch {
+	case r.Header.Get("X-Api-Key") == "refused":
+		w.WriteHeader(http.StatusUnauthorized)
+	case r.Header.Get("X-Api-Key") != "":
+		_, _ = io.WriteString(w, `{}`)
+	case form.Get("refresh_token") == "revoked":
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = io.WriteString(w, `{"error":"invalid_grant","error_description":"gone"}`)
+	case form.Get("refresh_token") == "down":
+		w.WriteHeader(http.StatusInternalServerError)
+	case form.Get("grant_type") == "refresh_token":
+		_, _ = io.WriteString(w, `{"access_token":"renewed","refresh_token":"rotated","token_type":"bearer","expires_in":3600,"id":12345678901234567890,"nested":[{"Refresh-Token":"also"}]}`)
+	default:
+		_, _ = io.WriteString(w, `{"access_token":"from-client","token_type":"bearer","expires_in":3600}`)
+	}
+	return w.Result()
+}
+
+// sealer is what the broker asks of package crypto.
+type sealer struct{ *crypto.Keyring }
+
+func (sealer) NewAPIKey(environment string) (key, id string) { return crypto.NewAPIKey(environment) }
+
+func newSealer(t testing.TB) broker.Sealer {
+	t.Helper()
+	var identity bytes.Buffer
+	_, err := crypto.GenerateIdentity(&identity, start)
+	must(t, err)
+	ids, err := crypto.ParseIdentities(&identity)
+	must(t, err)
+	dataKey, err := crypto.NewKey(1, ids, start)
+	must(t, err)
+	ring, err := crypto.OpenKeyring([]crypto.WrappedKey{dataKey}, ids)
+	must(t, err)
+	return sealer{ring}
+}

@@ -1,0 +1,187 @@
+package nango_test
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/coatcheck/coatcheck/web/internal/kit"
+)
+
+var update = flag.Bool("update", false, "write the answers into the golden files")
+
+// TestGolden plays testdata/*.txtar: requests as they are sent, and the answers to them. They are the promise of
+// compatibility; "go test -update" rewrites the answers, and a reviewer reads the difference.
+//
+// A request may hold {key}, {other} (another environment's key), {key SCOPES}, and {token}, the last session token that
+// an answer held. Lines before the request line that begin with "wait" move the clock.
+func TestGolden(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.txtar")
+	must(t, err)
+	if len(files) < 10 {
+		t.Fatalf("there are %d golden files", len(files))
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			play(t, file)
+		})
+	}
+}
+
+func play(t *testing.T, file string) {
+	a, err := txtar.ParseFile(file)
+	must(t, err)
+	p := &player{site: newSite(t), names: make(map[string]string)}
+	out := &txtar.Archive{Comment: a.Comment}
+	for _, f := range a.Files {
+		if f.Name == "answer" {
+			continue
+		}
+		out.Files = append(out.Files, f, txtar.File{Name: "answer", Data: p.answer(t, string(f.Data))})
+	}
+	if *update {
+		must(t, os.WriteFile(file, txtar.Format(out), 0o600))
+		return
+	}
+	if got, want := txtar.Format(out), txtar.Format(a); !bytes.Equal(got, want) {
+		t.Errorf("the answers differ; got\n%s", firstDifference(string(got), string(want)))
+	}
+}
+
+// firstDifference shows some lines from where two texts part.
+func firstDifference(got, want string) string {
+	g, w := strings.Split(got, "\n"), strings.Split(want, "\n")
+	for i := range g {
+		if i >= len(w) || g[i] != w[i] {
+			return fmt.Sprintf("line %d:\n%s\n\nwant\n%s", i+1,
+				strings.Join(g[max(0, i-5):min(len(g), i+5)], "\n"), strings.Join(w[max(0, i-5):min(len(w), i+5)], "\n"))
+		}
+	}
+	return "less than wanted"
+}
+
+// player sends requests and writes down answers.
+type player struct {
+	site  *site
+	token string            // the last session token
+	names map[string]string // of what differs from run to run
+}
+
+var placeholder = regexp.MustCompile(`\{(key|other|token)( [^}]+)?\}`)
+
+// answer sends one request and gives what came back, in a form that is the same in every run.
+func (p *player) answer(t *testing.T, text string) []byte {
+	for {
+		line, rest, _ := strings.Cut(text, "\n")
+		wait, ok := strings.CutPrefix(line, "wait ")
+		if !ok {
+			break
+		}
+		d, err := time.ParseDuration(wait)
+		must(t, err)
+		p.site.clock.Add(int64(d))
+		text = rest
+	}
+	text = placeholder.ReplaceAllStringFunc(text, func(s string) string {
+		m := placeholder.FindStringSubmatch(s)
+		switch {
+		case m[1] == "token":
+			return p.token
+		case m[1] == "other":
+			return otherKey
+		case m[2] != "":
+			return p.site.key(t, strings.Fields(m[2])...)
+		}
+		return secretKey
+	})
+	w := httptest.NewRecorder()
+	p.site.handler.ServeHTTP(w, request(t, text))
+	return p.render(t, w.Result(), w.Body.Bytes())
+}
+
+// request reads a request as it stands in a golden file.
+func request(t *testing.T, text string) *http.Request {
+	head, body, _ := strings.Cut(text, "\n\n")
+	body = strings.TrimSuffix(body, "\n")
+	head = strings.TrimSuffix(head, "\n") + "\nHost: connect.example.com\n"
+	if body != "" {
+		head += fmt.Sprintf("Content-Length: %d\n", len(body))
+		if !strings.Contains(head, "Content-Type") {
+			head += "Content-Type: application/json\n"
+		}
+	}
+	line, headers, _ := strings.Cut(head, "\n")
+	raw := line + " HTTP/1.1\r\n" + strings.ReplaceAll(headers, "\n", "\r\n") + "\r\n" + body
+	r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(raw)))
+	must(t, err)
+	r.RemoteAddr = "192.0.2.1:1234"
+	return r
+}
+
+// told are the headers that golden files show.
+var told = []string{
+	"Access-Control-Allow-Headers", "Access-Control-Allow-Methods", "Access-Control-Allow-Origin", "Access-Control-Max-Age",
+	"Allow", "Cache-Control", "Content-Type", "Retry-After", "Vary", kit.HeaderErrorCode,
+}
+
+// usual are values that say nothing.
+var usual = []string{"no-store", "application/json; charset=utf-8"}
+
+func (p *player) render(t *testing.T, res *http.Response, body []byte) []byte {
+	var out bytes.Buffer
+	fmt.Fprintln(&out, res.StatusCode)
+	for _, name := range told {
+		for _, v := range res.Header.Values(name) {
+			if name == "Retry-After" {
+				v = "<seconds>" // pauses are drawn at random
+			}
+			if !slices.Contains(usual, v) {
+				fmt.Fprintf(&out, "%s: %s\n", name, v)
+			}
+		}
+	}
+	if len(body) == 0 {
+		return out.Bytes()
+	}
+	out.WriteString("\n")
+	var indented bytes.Buffer
+	if json.Indent(&indented, body, "", "  ") == nil {
+		body = indented.Bytes()
+	}
+	if m := sessionToken.Find(body); m != nil {
+		p.token = string(m)
+	}
+	out.Write(p.steady(body))
+	out.WriteString("\n")
+	return out.Bytes()
+}
+
+var (
+	sessionToken = regexp.MustCompile(`nango_connect_session_[0-9a-f]{64}`)
+	uuidForm     = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+)
+
+// steady gives names to what differs from run to run.
+func (p *player) steady(body []byte) []byte {
+	body = sessionToken.ReplaceAll(body, []byte("<session token>"))
+	return uuidForm.ReplaceAllFunc(body, func(id []byte) []byte {
+		if _, ok := p.names[string(id)]; !ok {
+			p.names[string(id)] = fmt.Sprintf("<uuid %d>", len(p.names)+1)
+		}
+		return []byte(p.names[string(id)])
+	})
+}

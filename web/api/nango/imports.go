@@ -1,0 +1,181 @@
+package nango
+
+import (
+	"bytes"
+	stdjson "encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
+)
+
+// maxToken is how long a token may be that is pushed in.
+const maxToken = 16 << 10
+
+// importConnection answers POST /connections: it makes a connection of a credential that the app has already, or
+// overwrites one.
+func (a *api) importConnection(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
+	o, err := bodyAlone(r)
+	if err != nil {
+		return err
+	}
+	in := broker.ImportInput{
+		Integration: o.text("provider_config_key", isIntegrationKey...),
+		// Ids that could not be read again are not taken in.
+		Key: deref(o.maybe("connection_id", isConnectionID...)),
+	}
+	in.Metadata = jsontext.Value("{}")
+	if v, ok := o.take("metadata", jsontext.KindBeginObject, false); ok {
+		in.Metadata = v
+	}
+	in.Config = o.importedConfig()
+	in.WebhookURL = deref(o.webhookURL())
+	in.Tags = o.tags()
+	in.EndUser = o.user(false)
+	unsupported := o.imported(&in)
+	o.done()
+	if err := o.failed(inBody); err != nil {
+		return err
+	}
+	if unsupported != "" {
+		return invalidBody(broker.ErrNotSupported, "Credentials of type "+unsupported+" cannot be imported")
+	}
+	got, _, err := a.b.Import(r.Context(), who, in)
+	if err != nil {
+		return importFailed(err)
+	}
+	out, err := revealed(got, true) // what is shown is what was sent
+	if err != nil {
+		return err
+	}
+	return kit.WriteJSON(w, http.StatusCreated, out)
+}
+
+// importFailed rewords what the broker finds wrong with an import.
+func importFailed(err error) error {
+	e := broker.AsError(err)
+	switch {
+	case errors.Is(e, broker.ErrTestFailed):
+		return called(e, http.StatusBadRequest, "connection_test_failed")
+	case e.Kind == broker.Invalid && (e.Field == "" || e.Field == "credentials.type"):
+		return invalidBody(e, e.Msg)
+	}
+	return err
+}
+
+// importedConfig takes the connection config. It is free-form, but scopes, if given, are an array.
+func (o *object) importedConfig() (config map[string]any) {
+	raw, ok := o.take("connection_config", jsontext.KindBeginObject, false)
+	if !ok {
+		return nil
+	}
+	newObject(o.check, raw, o.at("connection_config")...).texts("oauth_scopes_override")
+	d := stdjson.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber() // numbers keep all their digits
+	if err := d.Decode(&config); err != nil {
+		o.add(codeType, wrongType("object", "something else"), o.at("connection_config")...)
+	}
+	return config
+}
+
+// imported takes the credentials. It gives the type where that exists but cannot be imported.
+func (o *object) imported(in *broker.ImportInput) (unsupported string) {
+	c := o.object("credentials", true)
+	if c == nil {
+		return ""
+	}
+	kind := deref(c.maybe("type"))
+	m := &broker.Material{Type: kind, Details: make(map[string]broker.Secret), Answer: broker.NewSecret(string(o.members["credentials"]))}
+	switch kind {
+	case typeOAuth2:
+		m.Access = broker.NewSecret(c.text("access_token", atLeast(1), atMost(maxToken)))
+		m.Refresh = broker.NewSecret(deref(c.maybe("refresh_token", atMost(maxToken))))
+		m.ExpiresAt = c.expiry()
+		if override := c.object("config_override", false); override != nil {
+			override.details(m, false, "client_id", "client_secret")
+			override.done()
+		}
+	case typeClient:
+		m.Access = broker.NewSecret(c.text("token", atLeast(1), atMost(4096)))
+		c.secret(m, "client_id", true, atLeast(1), atMost(255))
+		c.secret(m, "client_secret", true, atLeast(1), atMost(2048))
+		c.secret(m, "client_certificate", false, atMost(10_000))
+		c.secret(m, "client_private_key", false, atMost(10_000))
+		m.ExpiresAt = c.expiry()
+	case typeBasic:
+		c.secret(m, "username", true, atMost(1024))
+		c.secret(m, "password", true, atMost(1024))
+	case typeKey:
+		m.Access = broker.NewSecret(c.text("apiKey", atLeast(1), atMost(1024)))
+	case typeNone:
+	case typeOAuth1, typeTBA, typeApp, typeCustom, "JWT", "BILL", "TWO_STEP", "SIGNATURE", "AWS_SIGV4", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
+		return kind
+	default:
+		o.add(codeUnion, "Invalid input", "credentials", "type")
+		return ""
+	}
+	c.done()
+	in.Material = m
+	return ""
+}
+
+// details takes members into the credential's details.
+func (o *object) details(m *broker.Material, required bool, names ...string) {
+	for _, name := range names {
+		o.secret(m, name, required)
+	}
+}
+
+// secret takes one member into the credential's details.
+func (o *object) secret(m *broker.Material, name string, required bool, rules ...rule) {
+	if s, ok := o.textIf(name, required, rules); ok && s != "" {
+		m.Details[name] = broker.NewSecret(s)
+	}
+}
+
+// Forms of a date in text.
+var dateForms = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999", time.DateOnly}
+
+// expiry takes the end of a token: a date, milliseconds or seconds since 1970. Absent or null: unknown.
+func (o *object) expiry() time.Time {
+	const name = "expires_at"
+	o.taken[name] = true
+	v, ok := o.members[name]
+	if !ok || v.Kind() == jsontext.KindNull {
+		return time.Time{}
+	}
+	switch v.Kind() {
+	case jsontext.KindNumber:
+		if t, ok := moment(v.String()); ok {
+			return t
+		}
+	case jsontext.KindString:
+		s := unquote(v)
+		for _, form := range dateForms {
+			if t, err := time.Parse(form, s); err == nil {
+				return t.UTC()
+			}
+		}
+	}
+	o.add(codeType, "Invalid input: expected a date as ISO text or in milliseconds since 1970", o.at(name)...)
+	return time.Time{}
+}
+
+// moment reads a number of milliseconds. One that would end in 1971 or before is a number of seconds: no token is that
+// old.
+func moment(s string) (time.Time, bool) {
+	n, err := strconv.ParseFloat(s, 64)
+	if err != nil || n <= 0 || n > 253402300799999 { // the end of the year 9999
+		return time.Time{}, false
+	}
+	t := time.UnixMilli(int64(n)).UTC()
+	if t.Year() <= 1971 {
+		t = time.UnixMilli(int64(n * 1000)).UTC()
+	}
+	return t, true
+}

@@ -1,0 +1,31 @@
+// Package connect is the Connect UI: the pages that an end user sees, in a popup or by a link, while an account is
+// connected, and the address that providers send the browser back to. Everything is rendered on the server and works
+// without JavaScript; a script makes it smoother. It decides nothing about flows and stores nothing: that is broker's.
+//
+//	GET  /connect/?session_token=…        what can be connected; with one choice, its form
+//	GET  /connect/{key}?session_token=…   who asks for what, the fields a provider needs, a button
+//	POST /connect/{key}                   starts: on to the provider, or stored at once
+//	GET  /connect/{key}/done              it worked
+//	GET  /oauth/callback …                the way back: it worked, or why not
+//	POST /oauth/callback …                the same for providers that answer by POST
+//
+// # Looking changes nothing
+//
+// Links are opened by scanners, previews and prefetching browsers. So a GET starts no flow, sets no cookie and contacts
+// no provider. Starting takes a POST from our own page, proven by the browser's Sec-Fetch-Site or Origin and by a token
+// bound to the session. The cookie that a start sets binds the flow to this browser.
+//
+// # On to the provider
+//
+// Chromium applies the form's form-action policy to every redirect that follows a submission, and silently stays where
+// it is when one is not listed. Many providers redirect across their own origins before they show a page, and no list of
+// those could be kept. So a browser gets a page that goes on by itself and shows a link, which no such policy binds.
+// Clients that do not describe their requests as browsers do get a plain redirect. Widening form-action to every https
+// origin was refused: it would let injected markup send what the user types anywhere.
+//
+// # Results
+//
+// The page at the end tells its opener the outcome, by name of each origin that the session allows, and closes. It
+// carries ids and codes, never a token or a provider's text. Nobody should rely on it: a provider's own
+// Cross-Origin-Opener-Policy can cut the tie. The app's backend is told by an event, and can ask.
+package connect

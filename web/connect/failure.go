@@ -1,0 +1,108 @@
+package connect
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
+)
+
+// stopped is a failure together with what its page needs to know besides.
+type stopped struct {
+	err      error
+	app      string // what end users call it; empty: unknown
+	provider string
+	retry    string // address to try again at; empty: there is none
+}
+
+func (s *stopped) Error() string { return s.err.Error() }
+func (s *stopped) Unwrap() error { return s.err }
+
+// stop adds what can be known of a failure that has to do with one integration of a session.
+func (u *UI) stop(r *http.Request, who broker.Actor, key string, err error) error {
+	s := &stopped{err: err, provider: u.nameOf(r.Context(), who, key)}
+	if env, err := u.broker.Environment(who); err == nil {
+		s.app = env.Label()
+	}
+	return s
+}
+
+// nameOf gives what an integration is called, if the session allows it; empty otherwise.
+func (u *UI) nameOf(ctx context.Context, who broker.Actor, key string) string {
+	integrations, err := u.broker.Integrations(ctx, who)
+	if err != nil {
+		return ""
+	}
+	for _, i := range integrations {
+		if i.Key != key {
+			continue
+		}
+		facts, err := u.broker.Provider(i.Provider)
+		if err != nil {
+			facts = nil // it left the catalogue
+		}
+		return displayName(i, facts)
+	}
+	return ""
+}
+
+// fail shows the page of a failure: what happened, what to do about it, and what to tell those who can help.
+func (u *UI) fail(w http.ResponseWriter, r *http.Request, err error) {
+	e := broker.AsError(err)
+	if err := u.render(w, r, kit.Status(e.Kind), failureView(u.failurePage(r, err, e)), ""); err != nil {
+		kit.Fail(w, r, broker.ErrInternal.Because(err))
+	}
+}
+
+func (u *UI) failurePage(r *http.Request, err error, e *broker.Error) failurePage {
+	var stop stopped
+	var flow broker.FlowError
+	if s := (*stopped)(nil); errors.As(err, &s) {
+		stop = *s
+	}
+	if f := (*broker.FlowError)(nil); errors.As(err, &f) {
+		flow = *f
+	}
+	app, provider := stop.app, stop.provider
+	if app == "" && flow.Environment != nil {
+		app = flow.Environment.Label()
+	}
+	say := u.sayer(app, firstOf(provider, flow.Provider))
+	text := u.texts.failure(e.Code)
+	page := failurePage{
+		frame: u.result(say(text.Title)), Text: say(text.Text), Next: say(text.Next), Calm: text.Calm,
+		Retry: stop.retry, Code: e.Code, RequestID: kit.RequestID(r),
+	}
+	if flow.Detail != "" {
+		page.Said, page.Detail = say(u.texts.ProviderSaid), flow.Detail
+	}
+	if page.Address = webAddress(flow.ReturnURL, true); page.Address != "" {
+		page.Link = say(u.texts.DoneReturn)
+	}
+	page.Outcome = u.outcome(flow.Session, flow.Environment, message{Status: "error", ErrorCode: e.Code}, "")
+	return page
+}
+
+// sayer fills the names into texts, or what stands for them where they are unknown.
+func (u *UI) sayer(app, provider string) func(string) string {
+	return func(text string) string {
+		return sentence(fill(text, "{app}", firstOf(app, u.texts.TheApp), "{provider}", firstOf(provider, u.texts.Provider)))
+	}
+}
+
+func firstOf(a, b string) string {
+	if a != "" {
+		return a
+	}
+	return b
+}
+
+// sentence begins with a capital letter: a name that stands in for an unknown one has none.
+func sentence(s string) string {
+	first, size := utf8.DecodeRuneInString(s)
+	return string(unicode.ToUpper(first)) + s[size:]
+}

@@ -1,0 +1,156 @@
+package connect
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/gorilla/securecookie"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// done says that a connection was made of what was typed.
+func (u *UI) done(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
+	var n note
+	err := securecookie.DecodeMulti(noteName, r.URL.Query().Get(paramNote), &n, u.notes...)
+	if err != nil || n.Session != who.Session {
+		return broker.ErrNotFound
+	}
+	session, err := u.broker.Session(r.Context(), who)
+	if err != nil {
+		return err
+	}
+	env, err := u.broker.Environment(who)
+	if err != nil {
+		return err
+	}
+	name := firstOf(u.nameOf(r.Context(), who, r.PathValue("key")), u.texts.Provider)
+	return u.showDone(w, r, success{
+		name: name, connection: n.Connection, again: n.Reconnected, session: session, env: env,
+		returnURL: session.ReturnURL,
+	})
+}
+
+// callback is where a provider sends the browser back to.
+func (u *UI) callback(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
+	if r.Method == http.MethodHead {
+		return broker.ErrMethodNotAllowed // nothing that a browser does, and it would use the flow up
+	}
+	query := r.URL.Query()
+	cookie := u.jar.take(w, r, broker.FlowCookieName(query.Get("state")))
+	o, err := u.broker.FinishFlow(r.Context(), broker.Callback{
+		Query: query, Integration: r.PathValue("integration"), Browser: broker.NewSecret(cookie.Browser),
+		IP: who.IP, RequestID: who.RequestID,
+	})
+	if err != nil {
+		return &stopped{err: err, retry: u.retry(r, cookie, err)}
+	}
+	name := u.texts.Provider
+	if o.Facts != nil {
+		name = o.Facts.DisplayName
+	}
+	return u.showDone(w, r, success{
+		name: name, connection: o.Key, again: o.Reconnected, session: o.Session, env: o.Environment, returnURL: o.ReturnURL,
+	})
+}
+
+// retry gives the address of the form that a failed flow was started from, as long as its session can still be used for
+// that. Only the browser that started the flow learns it: the token is in its cookie.
+func (u *UI) retry(r *http.Request, cookie flowCookie, err error) string {
+	var f *broker.FlowError
+	if cookie.Token == "" || !errors.As(err, &f) || f.Session == nil {
+		return ""
+	}
+	who, err := u.broker.AuthenticateSession(r.Context(), cookie.Token)
+	if err != nil || who.Session != f.Session.ID {
+		return ""
+	}
+	if _, err := u.broker.ConnectForm(r.Context(), who, cookie.Integration); err != nil {
+		return ""
+	}
+	return address(formPath(cookie.Integration), cookie.Token)
+}
+
+// reposted are the parameters of a provider's POST that are sent on. Every value of each is, so that a repeated one is
+// still refused.
+var reposted = []string{"state", "code", "iss", "error", "error_description"}
+
+// repost answers a provider that sends its answer by POST. That comes from the provider's site, so the browser keeps our
+// cookies back; a form of our own sends the answer once more, with them.
+func (u *UI) repost(w http.ResponseWriter, r *http.Request, _ broker.Actor) error {
+	if err := parseForm(r); err != nil {
+		return err
+	}
+	page := repostPage{frame: u.result(u.texts.RepostTitle), Action: r.URL.EscapedPath()}
+	for _, name := range reposted {
+		for _, value := range r.PostForm[name] {
+			page.Fields = append(page.Fields, param{name, value})
+		}
+	}
+	return u.render(w, r, http.StatusOK, repostView(page), "")
+}
+
+// success is what the page says that tells of one.
+type success struct {
+	name       string // what was connected
+	connection string // its key
+	again      bool
+	session    *broker.Session // nil: none
+	env        *broker.Environment
+	returnURL  string
+}
+
+func (u *UI) showDone(w http.ResponseWriter, r *http.Request, s success) error {
+	app := u.texts.TheApp
+	if s.env != nil {
+		app = s.env.Label()
+	}
+	say := func(text string) string { return fill(text, "{app}", app, "{provider}", s.name) }
+	title := u.texts.DoneTitle
+	if s.again {
+		title = u.texts.DoneAgainTitle
+	}
+	page := donePage{frame: u.result(say(title)), Text: say(u.texts.DoneText)}
+	if page.Address = webAddress(s.returnURL, true); page.Address != "" {
+		page.Text, page.Link, page.Return = say(u.texts.DoneLater), say(u.texts.DoneReturn), page.Address
+	}
+	page.Outcome = u.outcome(s.session, s.env, message{Status: "success", ConnectionID: s.connection}, page.Address)
+	return u.render(w, r, http.StatusOK, doneView(page), "")
+}
+
+// message is what a page tells its opener: ids and codes alone.
+type message struct {
+	Type         string           `json:"type"`
+	Version      int              `json:"version"`
+	SessionID    broker.SessionID `json:"session_id"`
+	Status       string           `json:"status"` // success or error
+	ConnectionID string           `json:"connection_id,omitempty"`
+	ErrorCode    string           `json:"error_code,omitempty"`
+}
+
+// outcome addresses a message to the origins that the session allows. Without a session there is nobody to tell.
+func (u *UI) outcome(s *broker.Session, e *broker.Environment, m message, returnURL string) *outcome {
+	if s == nil || e == nil {
+		return nil
+	}
+	m.Type, m.Version, m.SessionID = "coatcheck:connect", 1, s.ID
+	origins := u.broker.Origins(e, s)
+	if origins == nil {
+		origins = []string{}
+	}
+	return &outcome{
+		Message: toJSON(m), Origins: toJSON(origins), Return: returnURL,
+		// No list of origins: on this machine, and only there, any other page of it will do.
+		AnyLocal: len(origins) == 0 && u.broker.DevMode(),
+	}
+}
+
+// toJSON writes what cannot fail to be written: strings.
+func toJSON(v any) string {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return "null"
+	}
+	return string(raw)
+}

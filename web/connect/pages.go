@@ -1,0 +1,246 @@
+package connect
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
+)
+
+// searchFrom is how many choices a list needs before it gets a search box.
+const searchFrom = 9
+
+// list shows what the session may connect, or the form itself where there is one choice.
+func (u *UI) list(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
+	integrations, err := u.broker.Integrations(r.Context(), who)
+	if err != nil {
+		return err
+	}
+	if len(integrations) == 1 {
+		return u.showForm(w, r, who, visit{token: r.URL.Query().Get(paramToken), key: integrations[0].Key})
+	}
+	env, err := u.broker.Environment(who)
+	if err != nil {
+		return err
+	}
+	session, err := u.broker.Session(r.Context(), who)
+	if err != nil {
+		return err
+	}
+	token := r.URL.Query().Get(paramToken)
+	items := u.items(integrations, session, token)
+	page := listPage{
+		frame: u.frame(fill(u.texts.ListTitle, "{app}", env.Label())), Lead: u.texts.ListLead,
+		Address: listPath, Token: token, Query: strings.TrimSpace(r.URL.Query().Get(paramQuery)),
+		Search: len(items) >= searchFrom, Items: items,
+		Empty: fill(u.texts.ListEmpty, "{app}", env.Label()),
+	}
+	page.Whole = page.Query == ""
+	if !page.Whole {
+		page.Items = matching(items, page.Query)
+		page.Empty = u.texts.ListNone
+	}
+	return u.render(w, r, http.StatusOK, listView(page), "")
+}
+
+// items makes the list. What cannot be connected is left out.
+func (u *UI) items(integrations []*broker.Integration, s *broker.Session, token string) []listItem {
+	items := make([]listItem, 0, len(integrations))
+	for _, i := range integrations {
+		facts, err := u.broker.Provider(i.Provider)
+		if err != nil || !facts.Usable {
+			continue
+		}
+		_, connected := s.Ended(i.ID)
+		name := displayName(i, facts)
+		item := listItem{
+			Name: name, Address: address(formPath(i.Key), token), Tile: tileOf(name), Connected: connected,
+		}
+		if name != facts.DisplayName {
+			item.Detail = facts.DisplayName
+		}
+		item.Search = strings.ToLower(item.Name + " " + item.Detail)
+		items = append(items, item)
+	}
+	return items
+}
+
+func matching(items []listItem, query string) []listItem {
+	var out []listItem
+	for _, item := range items {
+		if strings.Contains(item.Search, strings.ToLower(query)) {
+			out = append(out, item)
+		}
+	}
+	return out
+}
+
+// form shows the form of one integration.
+func (u *UI) form(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
+	return u.showForm(w, r, who, visit{token: r.URL.Query().Get(paramToken), key: r.PathValue("key")})
+}
+
+// visit is one look at a form: a first one, or one after a refusal.
+type visit struct {
+	token, key string
+	typed      map[string]string
+	refusal    *broker.Error // nil: a first look
+}
+
+// showForm renders a form: empty, or with what was typed and what is wrong with it.
+func (u *UI) showForm(w http.ResponseWriter, r *http.Request, who broker.Actor, at visit) error {
+	form, err := u.broker.ConnectForm(r.Context(), who, at.key)
+	if err != nil {
+		return u.stop(r, who, at.key, err)
+	}
+	integrations, err := u.broker.Integrations(r.Context(), who)
+	if err != nil {
+		return err
+	}
+	page := u.formPage(form, at)
+	page.CSRF = u.guard.token(form.Session.ID)
+	if len(integrations) > 1 {
+		page.BackAddress = address(listPath, at.token)
+	}
+	status := http.StatusOK
+	if at.refusal != nil {
+		u.explain(&page, form, at)
+		status = kit.Status(at.refusal.Kind)
+	}
+	return u.render(w, r, status, formView(page), plainOrigin(form.AuthorizationOrigin))
+}
+
+// scopesShown is how many scopes a form shows before it folds the rest away.
+const scopesShown = 5
+
+func (u *UI) formPage(f *broker.ConnectForm, at visit) formPage {
+	app, provider := f.Environment.Label(), formName(f)
+	say := func(text string) string { return fill(text, "{app}", app, "{provider}", provider) }
+	page := formPage{
+		frame: u.frame(say(u.texts.FormTitle)), App: tileOf(app), Provider: tileOf(provider),
+		Action: formPath(f.Integration.Key), Token: at.token, AppName: app, Button: u.texts.Connect,
+		Scopes: f.Scopes, HelpLabel: say(u.texts.Help), HelpAddress: webAddress(f.DocsConnect, false),
+	}
+	if f.Reconnecting {
+		page.Title, page.Button = say(u.texts.RepairTitle), u.texts.Reconnect
+	}
+	page.Account, page.AccountAlso = account(u.texts, f.Session.EndUser)
+	page.Warning = u.texts.WhoWarning
+	if page.Account == u.texts.WhoUnknown {
+		page.Warning = u.texts.WhoUnknownWarning
+	}
+	if len(f.Scopes) > scopesShown+1 {
+		page.Scopes, page.MoreScopes = f.Scopes[:scopesShown], f.Scopes[scopesShown:]
+		page.MoreLabel = fill(u.texts.ScopesMore, "{count}", strconv.Itoa(len(f.Scopes)))
+	}
+	page.Lead = say(u.lead(f))
+	switch {
+	case f.Facts.Interactive:
+		page.Reassurance = say(u.texts.StaysWithProvider)
+	case len(f.Ask) > 0:
+		page.Reassurance = u.texts.StoredEncrypted
+	}
+	for i, ask := range f.Ask {
+		v := u.field(f, i, ask, at.typed)
+		if v.HelpAddress != "" {
+			page.HelpAddress = "" // the field's own is closer
+		}
+		page.Fields = append(page.Fields, v)
+	}
+	return page
+}
+
+func (u *UI) lead(f *broker.ConnectForm) string {
+	switch {
+	case f.Facts.Interactive && len(f.Ask) > 0:
+		return u.texts.LeadSignInFields
+	case f.Facts.Interactive:
+		return u.texts.LeadSignIn
+	case len(f.Ask) > 0:
+		return u.texts.LeadFields
+	}
+	return u.texts.LeadNothing
+}
+
+// formName is how the form calls what is connected.
+func formName(f *broker.ConnectForm) string {
+	if f.Title != "" {
+		return f.Title
+	}
+	return displayName(f.Integration, f.Facts)
+}
+
+// field makes the view of a field. What was typed stays, unless it is secret: then it would be in the page's source.
+func (u *UI) field(f *broker.ConnectForm, i int, ask broker.Field, typed map[string]string) fieldView {
+	v := fieldView{
+		ID: "field-" + strconv.Itoa(i+1), Name: fieldName(ask), Kind: fieldKind(ask), Label: ask.Title,
+		Description: ask.Description, Placeholder: ask.Example, Prefix: ask.Prefix, Suffix: ask.Suffix,
+		Options: ask.Options, Value: ask.Default, Required: !ask.Optional && !ask.HasDefault,
+	}
+	if v.Label == "" {
+		v.Label = ask.Name
+	}
+	if before, ok := typed[v.Name]; ok {
+		v.Value = before
+	}
+	if ask.Secret {
+		v.Value = ""
+	}
+	switch ask.Format {
+	case "uri", "hostname":
+		v.InputMode = "url"
+	case "email":
+		v.InputMode = "email"
+	}
+	if strings.HasPrefix(ask.DocSection, "#") && f.DocsConnect != "" && f.DocsConnect == f.Facts.DocsConnect {
+		v.HelpAddress = webAddress(f.DocsConnect+ask.DocSection, false)
+	}
+	return v
+}
+
+func fieldName(f broker.Field) string { return string(f.Section) + "." + f.Name }
+
+// fieldKind chooses the element. A private key has lines, which a password field would drop.
+func fieldKind(f broker.Field) string {
+	switch {
+	case len(f.Options) > 0:
+		return kindSelect
+	case f.Secret && (strings.Contains(f.Example, "-----BEGIN") || isKeyName(f.Name)):
+		return kindLines
+	case f.Secret:
+		return kindPassword
+	}
+	return kindText
+}
+
+func isKeyName(name string) bool {
+	name = strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))
+	return strings.Contains(name, "privatekey") || strings.Contains(name, "certificate")
+}
+
+// explain puts a refusal where it belongs: beside its field, or above them all.
+func (u *UI) explain(page *formPage, f *broker.ConnectForm, at visit) {
+	say := func(text string) string {
+		return fill(text, "{app}", f.Environment.Label(), "{provider}", formName(f))
+	}
+	for i := range page.Fields {
+		v := &page.Fields[i]
+		if at.refusal.Field == "" || v.Name != at.refusal.Field {
+			continue
+		}
+		v.Focus = true
+		switch {
+		case at.typed[v.Name] == "":
+			v.Problem = u.texts.FieldMissing
+		case v.Placeholder != "" && !f.Ask[i].Secret:
+			v.Problem = fill(say(u.texts.FieldExample), "{example}", v.Placeholder)
+		default:
+			v.Problem = say(u.texts.FieldWrong)
+		}
+		return
+	}
+	text := u.texts.failure(at.refusal.Code)
+	page.Alert = &alertView{Title: say(text.Title), Text: say(text.Text)}
+}

@@ -1,0 +1,122 @@
+package connect
+
+import (
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/gorilla/securecookie"
+
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
+)
+
+// submit is the button: on to the provider, or the connection is made of what was typed.
+func (u *UI) submit(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
+	if err := u.guard.check(r, who.Session); err != nil {
+		return err
+	}
+	key, token := r.PathValue("key"), r.PostForm.Get(paramToken)
+	kit.EventOf(r).Note(slog.String("integration", key))
+	form, err := u.broker.ConnectForm(r.Context(), who, key)
+	if err != nil {
+		return u.stop(r, who, key, err)
+	}
+	typed := typedFields(form.Ask, r.PostForm)
+	if form.Facts.Interactive {
+		err = u.leave(w, r, who, form, token, typed)
+	} else {
+		err = u.store(w, r, who, form, token, typed)
+	}
+	if err == nil {
+		return nil
+	}
+	refusal := broker.AsError(err)
+	if !correctable(refusal) {
+		return &stopped{err: err, app: form.Environment.Label(), provider: formName(form)}
+	}
+	w.Header().Set(kit.HeaderErrorCode, refusal.Code)
+	kit.EventOf(r).Note(slog.String("code", refusal.Code))
+	return u.showForm(w, r, who, visit{token: token, key: key, typed: typed, refusal: refusal})
+}
+
+// correctable reports whether sending the form again can help, so that it is shown again.
+func correctable(e *broker.Error) bool {
+	switch e.Kind {
+	case broker.Invalid, broker.Unprocessable, broker.BadGateway, broker.Unavailable, broker.Timeout:
+		return e.Code != broker.ErrNotSupported.Code
+	case broker.Internal, broker.Unauthenticated, broker.Denied, broker.NotFound, broker.MethodNotAllowed, broker.Conflict,
+		broker.TooLarge, broker.UnsupportedMedia, broker.RateLimited:
+		return false
+	}
+	return false
+}
+
+// typedFields takes what the form asked for out of what was sent; anything else is not looked at.
+func typedFields(ask []broker.Field, sent url.Values) map[string]string {
+	typed := make(map[string]string, len(ask))
+	for _, f := range ask {
+		value := sent.Get(fieldName(f))
+		if !f.Secret {
+			value = undecorated(strings.TrimSpace(value), f)
+		}
+		typed[fieldName(f)] = value
+	}
+	return typed
+}
+
+// undecorated takes off what the form shows around the field and people type all the same.
+func undecorated(value string, f broker.Field) string {
+	if len(f.Options) > 0 {
+		return value
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(value, f.Prefix), f.Suffix)
+}
+
+// leave starts a flow and sends the browser to the provider.
+func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *broker.ConnectForm, token string, typed map[string]string) error {
+	started, err := u.broker.StartFlow(r.Context(), who, f.Integration.Key, broker.ConnectInput{Fields: typed})
+	if err != nil {
+		return err
+	}
+	target, err := url.Parse(started.URL)
+	if err != nil || target.Scheme != "https" && target.Scheme != "http" || target.Host == "" {
+		return broker.ErrProviderURLInvalid
+	}
+	cookie := flowCookie{Browser: started.Browser.Reveal(), Token: token, Integration: f.Integration.Key}
+	if err := u.jar.put(w, r, started.CookieName, cookie); err != nil {
+		return broker.ErrInternal.Because(err)
+	}
+	if r.Header.Get("Sec-Fetch-Mode") == "" {
+		redirect(w, target.String())
+		return nil
+	}
+	say := func(text string) string { return fill(text, "{provider}", formName(f), "{host}", target.Hostname()) }
+	page := goPage{frame: u.result(say(u.texts.GoTitle)), Lead: say(u.texts.GoLead), Link: say(u.texts.GoLink)}
+	page.GoTo = target.String()
+	return u.render(w, r, http.StatusOK, goView(page), "")
+}
+
+// note is what a start hands to the page that says that it worked.
+type note struct {
+	Session     broker.SessionID `json:"s"`
+	Connection  string           `json:"c"` // its key
+	Reconnected bool             `json:"r"`
+}
+
+const noteName = "note"
+
+// store makes a connection of what was typed and goes on to the page that says so, which can be loaded again.
+func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, f *broker.ConnectForm, token string, typed map[string]string) error {
+	o, err := u.broker.Connect(r.Context(), who, f.Integration.Key, broker.ConnectInput{Fields: typed})
+	if err != nil {
+		return err
+	}
+	text, err := securecookie.EncodeMulti(noteName, note{who.Session, o.Key, o.Reconnected}, u.notes...)
+	if err != nil {
+		return broker.ErrInternal.Because(err)
+	}
+	redirect(w, address(formPath(f.Integration.Key)+"/done", token, paramNote, text))
+	return nil
+}

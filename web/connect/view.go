@@ -1,0 +1,227 @@
+package connect
+
+import (
+	"hash/fnv"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// frame is what every page has around it.
+type frame struct {
+	T       *texts
+	Title   string
+	CSS     string
+	JS      string
+	Icon    string
+	GoTo    string // leave for this address at once
+	Return  string // leave for this address after a moment, where no script does
+	Result  bool   // a short page: it stands in the middle
+	Outcome *outcome
+}
+
+// outcome is what a page tells its opener. The script sends it.
+type outcome struct {
+	Message  string // JSON
+	Origins  string // JSON: an array of origins
+	AnyLocal bool   // an opener on this machine may have it too
+	Return   string // where to go when there is no opener
+}
+
+type tile struct{ Letters, Hue string }
+
+type listPage struct {
+	frame
+	Lead    string
+	Empty   string // said instead of a list
+	Address string
+	Token   string
+	Query   string
+	Search  bool
+	Whole   bool // nothing is filtered out, so the script may filter
+	Items   []listItem
+}
+
+type listItem struct {
+	Name, Detail, Address string
+	Search                string // what the script compares with
+	Tile                  tile
+	Connected             bool
+}
+
+type formPage struct {
+	frame
+	App, Provider tile
+	Lead          string
+	BackAddress   string
+	Action        string
+	Token, CSRF   string
+	AppName       string
+	Account       string
+	AccountAlso   string
+	Warning       string
+	Scopes        []string
+	MoreScopes    []string
+	MoreLabel     string
+	Fields        []fieldView
+	Alert         *alertView
+	HelpAddress   string
+	HelpLabel     string
+	Button        string
+	Reassurance   string
+}
+
+// The kinds of fields.
+const (
+	kindText     = "text"
+	kindPassword = "password"
+	kindLines    = "lines"
+	kindSelect   = "select"
+)
+
+type fieldView struct {
+	ID, Name, Kind     string
+	Label, Description string
+	Value, Placeholder string
+	Prefix, Suffix     string
+	Options            []string
+	InputMode          string
+	HelpAddress        string
+	Problem            string
+	Required           bool
+	Focus              bool
+}
+
+// describedBy names the elements that explain the field to a screen reader.
+func (f fieldView) describedBy() string {
+	var ids []string
+	if f.Problem != "" {
+		ids = append(ids, f.ID+"-problem")
+	}
+	if f.Description != "" {
+		ids = append(ids, f.ID+"-hint")
+	}
+	return strings.Join(ids, " ")
+}
+
+type alertView struct{ Title, Text string }
+
+type goPage struct {
+	frame
+	Lead, Link string
+}
+
+type repostPage struct {
+	frame
+	Action string
+	Fields []param
+}
+
+type param struct{ Name, Value string }
+
+type donePage struct {
+	frame
+	Text    string
+	Address string // back to the app
+	Link    string
+}
+
+type failurePage struct {
+	frame
+	Text, Next      string
+	Calm            bool
+	Said, Detail    string // the provider's own text
+	Retry           string
+	Address, Link   string // back to the app
+	Code, RequestID string
+}
+
+// frame starts a page's view.
+func (u *UI) frame(title string) frame {
+	return frame{
+		T: u.texts, Title: title,
+		CSS: u.assets.Path("connect.css"), JS: u.assets.Path("connect.js"), Icon: u.assets.Path("icon.svg"),
+	}
+}
+
+// result starts the view of a page that tells how something went.
+func (u *UI) result(title string) frame {
+	f := u.frame(title)
+	f.Result = true
+	return f
+}
+
+// hues is how many background colours the stylesheet has for tiles.
+const hues = 12
+
+// tileOf stands for a name where others would show a logo.
+func tileOf(name string) tile {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(name))
+	return tile{Letters: initials(name), Hue: "hue-" + strconv.FormatUint(uint64(h.Sum32()%hues), 10)}
+}
+
+// initials gives one or two letters: of the first two words, else of the two parts of a name like GitHub, else the
+// first one.
+func initials(name string) string {
+	words := strings.FieldsFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
+	if len(words) == 0 {
+		return "?"
+	}
+	first := []rune(words[0])
+	out := []rune{unicode.ToUpper(first[0])}
+	if len(words) > 1 {
+		return string(append(out, unicode.ToUpper([]rune(words[1])[0])))
+	}
+	for i := 1; i < len(first); i++ {
+		if unicode.IsUpper(first[i]) && !unicode.IsUpper(first[i-1]) {
+			return string(append(out, first[i]))
+		}
+	}
+	return string(out)
+}
+
+// account says for whom a connection is made, as the app's backend describes them: a name, and what else is known.
+func account(t *texts, e *broker.EndUser) (name, also string) {
+	if e == nil {
+		e = &broker.EndUser{}
+	}
+	var known []string
+	for _, s := range []string{e.DisplayName, e.Email, e.OrganizationName} {
+		if s = strings.TrimSpace(s); s != "" {
+			known = append(known, s)
+		}
+	}
+	if len(known) == 0 {
+		return firstOf(e.ID, t.WhoUnknown), ""
+	}
+	return known[0], strings.Join(known[1:], " · ")
+}
+
+// webAddress gives an address that somebody configured if a link may lead there: https, or http on this machine where
+// that is allowed. Everything else, javascript: above all, gives nothing.
+func webAddress(s string, local bool) string {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || u.User != nil:
+		return ""
+	case u.Scheme == "https", u.Scheme == "http" && local && broker.Loopback(u.Hostname()):
+		return u.String()
+	}
+	return ""
+}
+
+// displayName is how an integration is called: by its own name, its provider's, or its provider's id where the provider
+// has left the catalogue.
+func displayName(i *broker.Integration, f *broker.Facts) string {
+	switch {
+	case i.DisplayName != "":
+		return i.DisplayName
+	case f != nil && f.DisplayName != "":
+		return f.DisplayName
+	}
+	return i.Provider
+}

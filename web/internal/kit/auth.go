@@ -1,0 +1,165 @@
+package kit
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// Keeper tells whose a credential is. [broker.Broker] is the one in the product.
+type Keeper interface {
+	Authenticate(key string) (broker.Actor, error)
+	AuthenticateSession(ctx context.Context, token string) (broker.Actor, error)
+}
+
+// Causes of a refused credential, for surfaces whose contract tells them apart. None of them depends on which keys exist.
+var (
+	ErrNoCredential    = errors.New("no credential was sent")
+	ErrEmptyCredential = errors.New("the credential is empty or sent twice")
+	ErrNotAKey         = errors.New("the text cannot be an API key")
+	ErrNotASession     = errors.New("the text cannot be a connect session token")
+)
+
+// SessionPrefix is how every connect session's token begins.
+const SessionPrefix = "nango_connect_session_"
+
+const (
+	keyPrefix      = "coat_" // of the API keys that we make; preset ones have any form
+	minKeyLength   = 16
+	sessionHexSize = 64
+)
+
+// Doors makes the ways in for callers with a credential in the Authorization header.
+type Doors struct{ Keeper Keeper }
+
+// Key lets API keys in. Where scopes are named, a key must hold one of them.
+func (d Doors) Key(scopes ...broker.Scope) Auth {
+	return Auth{Name: "key" + names(scopes), Check: func(r *http.Request) (broker.Actor, error) {
+		text, err := credential(r)
+		if err != nil {
+			return broker.Actor{}, err
+		}
+		return d.key(text, scopes)
+	}}
+}
+
+// Session lets connect sessions in.
+func (d Doors) Session() Auth {
+	return Auth{Name: "session", Pages: true, Check: func(r *http.Request) (broker.Actor, error) {
+		text, err := credential(r)
+		if err != nil {
+			return broker.Actor{}, err
+		}
+		return d.session(r.Context(), text)
+	}}
+}
+
+// Either lets both in. Scopes bind keys alone: a session may do what it was made for.
+func (d Doors) Either(scopes ...broker.Scope) Auth {
+	return Auth{Name: "session or key" + names(scopes), Pages: true, Check: func(r *http.Request) (broker.Actor, error) {
+		text, err := credential(r)
+		if err != nil {
+			return broker.Actor{}, err
+		}
+		if strings.HasPrefix(text, SessionPrefix) {
+			return d.session(r.Context(), text)
+		}
+		return d.key(text, scopes)
+	}}
+}
+
+func names(scopes []broker.Scope) string {
+	if len(scopes) == 0 {
+		return ""
+	}
+	out := make([]string, len(scopes))
+	for i, s := range scopes {
+		out[i] = string(s)
+	}
+	return " " + strings.Join(out, "|")
+}
+
+func (d Doors) key(text string, scopes []broker.Scope) (broker.Actor, error) {
+	if len(text) < minKeyLength {
+		return broker.Actor{}, broker.ErrUnauthorized.Because(ErrNotAKey)
+	}
+	who, err := d.Keeper.Authenticate(text)
+	if err != nil {
+		return broker.Actor{}, err
+	}
+	if len(scopes) > 0 {
+		if err := who.Allow(scopes...); err != nil {
+			return broker.Actor{}, err
+		}
+	}
+	return who, nil
+}
+
+func (d Doors) session(ctx context.Context, text string) (broker.Actor, error) {
+	if !IsSessionToken(text) {
+		return broker.Actor{}, broker.ErrSessionInvalid.Because(ErrNotASession)
+	}
+	return d.Keeper.AuthenticateSession(ctx, text)
+}
+
+// IsSessionToken reports whether text has the form of a connect session's token.
+func IsSessionToken(text string) bool {
+	digits, ok := strings.CutPrefix(text, SessionPrefix)
+	return ok && len(digits) == sessionHexSize && strings.Trim(digits, "0123456789abcdef") == ""
+}
+
+// credential reads the Authorization header: the text after the last "Bearer ", or the whole header without it. A
+// credential in the URL is refused even beside a good header: it is in somebody's log already.
+func credential(r *http.Request) (string, error) {
+	if err := NoCredentialInURL(r.URL); err != nil {
+		return "", err
+	}
+	values := r.Header["Authorization"]
+	switch {
+	case len(values) == 0:
+		return "", broker.ErrUnauthorized.Because(ErrNoCredential)
+	case len(values) > 1:
+		return "", broker.ErrUnauthorized.Because(ErrEmptyCredential)
+	}
+	text := values[0]
+	if i := strings.LastIndex(text, "Bearer "); i >= 0 {
+		text = text[i+len("Bearer "):]
+	}
+	// A header of "Bearer " arrives as "Bearer": its trailing space is not part of the value.
+	if text = strings.TrimSpace(text); text == "" || text == "Bearer" {
+		return "", broker.ErrUnauthorized.Because(ErrEmptyCredential)
+	}
+	return text, nil
+}
+
+// credentialParams are the query parameters, without punctuation and in lower case, that people put keys into.
+var credentialParams = map[string]bool{
+	"secretkey": true, "apikey": true, "xapikey": true, "accesstoken": true, "authorization": true, "clientsecret": true,
+	"bearer": true, "bearertoken": true, "connectsessiontoken": true, "sessiontoken": true,
+}
+
+// NoCredentialInURL refuses a query that carries a credential, or cannot be read.
+func NoCredentialInURL(u *url.URL) error {
+	if u.RawQuery == "" {
+		return nil
+	}
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return broker.ErrInvalidQuery
+	}
+	for name, values := range query {
+		if credentialParams[strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(name))] {
+			return broker.ErrCredentialInURL
+		}
+		for _, v := range values {
+			if strings.HasPrefix(v, keyPrefix) || strings.HasPrefix(v, SessionPrefix) {
+				return broker.ErrCredentialInURL
+			}
+		}
+	}
+	return nil
+}

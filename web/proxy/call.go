@@ -1,0 +1,212 @@
+package proxy
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"runtime/debug"
+	"sync/atomic"
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// call is one request on its way through. It is pooled: nothing that outlives the handler may hold it, see [body].
+type call struct {
+	h     *Handler
+	proxy httputil.ReverseProxy // its hooks are methods of this call, bound once
+	pass  []field               // what goes upstream of the caller's headers
+	line  []byte                // scratch of the log line
+
+	state
+
+	// What the sweep of idle calls reads, from another goroutine.
+	status   atomic.Int32 // that was answered; 0: nothing yet
+	sent     atomic.Int64 // bytes of the answer
+	waiting  atomic.Bool  // for a time of our own choosing
+	expired  atomic.Bool  // nothing moved for too long
+	stalled  atomic.Bool  // and it was the caller's body that did not come
+	link     link
+	lastSeen int64 // progress at the last look
+	idle     int   // looks without progress
+}
+
+// state is what is forgotten when the call ends.
+type state struct {
+	w     http.ResponseWriter
+	in    *http.Request
+	start time.Time
+	id    [16]byte
+
+	key     string // the caller's API key, which must not go upstream
+	who     broker.Actor
+	control control
+	out     *broker.Outbound
+	entered broker.ConnectionID // counted as under way through it; empty: not counted
+	target  target
+	accept  []string // the caller's, which the provider's own precedes
+	empty   bool     // an empty form stands for no data
+	body    *body
+	cancel  context.CancelFunc // of the outgoing request, where it has a body
+	res     http.Response
+
+	renewed bool   // a 401 was answered with a renewal already
+	retried int    // attempts beyond the first
+	hops    int    // redirects that were followed
+	failure error  // what rewrite found; RoundTrip returns it
+	code    string // of the refusal, for the log
+	path    string // for the log; empty: the target's
+}
+
+// field is a header.
+type field struct {
+	key      string
+	values   []string
+	override bool // given as Nango-Proxy-...
+}
+
+func newCall(h *Handler, quiet *log.Logger) *call {
+	c := &call{h: h}
+	c.proxy = httputil.ReverseProxy{
+		Rewrite:        c.rewrite,
+		Transport:      c,
+		ModifyResponse: c.modify,
+		ErrorHandler:   c.failed,
+		BufferPool:     &h.buffers,
+		ErrorLog:       quiet,
+	}
+	return c
+}
+
+func (c *call) begin(w http.ResponseWriter, r *http.Request) {
+	c.w, c.in, c.start = w, r, c.h.now()
+	c.path = rawPath(r)
+	_, _ = rand.Read(c.id[:])
+	if r.ContentLength != 0 {
+		// An answer may come while the body is still under way, and must not wait for its end.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+	}
+}
+
+// end is deferred: it accounts for the call, whatever became of it.
+func (c *call) end() {
+	p := recover()
+	if p != nil {
+		p = c.panicked(p)
+	}
+	c.settle(p == nil)
+	c.h.live.leave(c)
+	if c.cancel != nil {
+		c.cancel()
+	}
+	if c.body != nil {
+		c.h.kept.Add(-c.body.reserved)
+	}
+	if c.h.access != nil {
+		c.line = c.appendLine(c.line[:0], p != nil)
+		c.h.access.append(c.line)
+	}
+	if p != nil {
+		panic(http.ErrAbortHandler) // and leave the call to the garbage collector: something may still hold it
+	}
+	c.reset()
+	c.h.calls.Put(c)
+}
+
+func (c *call) reset() {
+	clear(c.pass)
+	c.pass = c.pass[:0]
+	c.state = state{}
+	c.proxy.FlushInterval = 0
+	c.status.Store(0)
+	c.sent.Store(0)
+	c.waiting.Store(false)
+	c.expired.Store(false)
+	c.stalled.Store(false)
+	c.lastSeen, c.idle = 0, 0
+}
+
+// panicked turns a panic of our own into an answer, if nothing was answered yet. It returns what is left of it: nil, or
+// the panic that cuts the connection, so that nobody takes a part for the whole.
+func (c *call) panicked(p any) any {
+	if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
+		return p
+	}
+	c.h.log.LogAttrs(c.in.Context(), slog.LevelError, "a proxied call panicked",
+		slog.String("request_id", c.requestID()), slog.String("stack", string(debug.Stack())))
+	if c.status.Load() != 0 {
+		return p
+	}
+	c.refuse(broker.ErrInternal.Because(fmt.Errorf("panic of type %T", p)))
+	return nil
+}
+
+// linger is how long the rest of a body may keep coming that nobody wants any more.
+const linger = 5 * time.Second
+
+// settle deals with a body that was not read to its end. The server reads the rest of it, up to a limit, before it takes
+// the next request, and would wait for a caller that has stopped sending.
+func (c *call) settle(answered bool) {
+	if c.in.ContentLength == 0 || c.body != nil && c.body.ended.Load() {
+		return
+	}
+	rc := http.NewResponseController(c.w)
+	if answered && c.body != nil {
+		_ = rc.Flush() // the answer must not wait for what follows
+	}
+	_ = rc.SetReadDeadline(time.Now().Add(linger))
+	if c.body != nil {
+		c.body.stop()
+	}
+}
+
+// requestID gives the request's id in the form of the others, a UUID.
+func (c *call) requestID() string {
+	var b [36]byte
+	return string(c.appendRequestID(b[:0]))
+}
+
+func (c *call) appendRequestID(b []byte) []byte {
+	id := c.id
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // version 4, variant 1 (RFC 9562 section 5.4)
+	for i, from := range [...]int{0, 4, 6, 8, 10} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		to := [...]int{4, 6, 8, 10, 16}[i]
+		b = hex.AppendEncode(b, id[from:to])
+	}
+	return b
+}
+
+// Header gives the answer's headers.
+func (c *call) Header() http.Header { return c.w.Header() }
+
+// Unwrap lets [http.ResponseController] reach the connection.
+func (c *call) Unwrap() http.ResponseWriter { return c.w }
+
+// WriteHeader answers, and keeps informational answers of the provider's to itself: they would clear our headers.
+func (c *call) WriteHeader(status int) {
+	if status < http.StatusOK {
+		return
+	}
+	if c.status.CompareAndSwap(0, int32(status)) { //nolint:gosec // three digits
+		c.w.WriteHeader(status)
+	}
+}
+
+// Write sends a part of the answer.
+func (c *call) Write(p []byte) (int, error) {
+	if c.status.Load() == 0 {
+		c.WriteHeader(http.StatusOK)
+	}
+	n, err := c.w.Write(p)
+	c.sent.Add(int64(n))
+	return n, err
+}

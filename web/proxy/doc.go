@@ -1,0 +1,30 @@
+// Package proxy answers /proxy: it takes an app's request, puts the connection's credential into it and lets it through
+// to the provider's API. Bytes, status and order stay as they are in both directions; what changes are headers that are
+// meant for one side alone. It never sees a token: [broker.Outbound] puts it in.
+//
+// # A call
+//
+//	prepare   method, API key, control headers, query        refused here: nothing was asked of anybody
+//	Outbound  the connection's way out, renewed if due
+//	target    base URL + path, checked as sent; headers from the caller's allow list
+//	rewrite   the outgoing request; the credential goes in last
+//	RoundTrip attempts: one renewal after a 401, retries, redirects of the same origin
+//	modify    the answer's headers
+//
+// This is the hot path. Each call lives in one pooled struct (call), which is the ResponseWriter, the RoundTripper and the
+// holder of a [httputil.ReverseProxy] whose hooks were bound when the struct was made: no value in a context, no
+// closure and, without a body, no copy of the request. Three things look roundabout and are measured:
+//
+//   - Idle calls are found by a sweep over all calls in flight, not by timers or deadlines of their own.
+//   - The access log is a shared buffer that a goroutine writes out; package kit's line would cost a system call.
+//   - An answer's header slices are moved, not copied.
+//
+// An http.Client behind a handler of our own was refused: ReverseProxy knows hop-by-hop headers, flushing and broken
+// streams, and costs one percent. Director was refused: with it `Connection: Authorization` takes the credential out again.
+//
+// # Bodies that are sent twice
+//
+// A body of known length up to 1 MiB is kept while it streams through, so that it can be sent again after a 401, or where
+// the caller asks for retries. It is never read ahead. All such bodies together take at most 64 MiB; above that, and for
+// longer ones, the provider's answer is passed on as it is.
+package proxy

@@ -1,0 +1,239 @@
+package proxy
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
+)
+
+// prepare finds out who calls what, and refuses what must not go upstream.
+func (c *call) prepare() error {
+	r := c.in
+	endpoint, err := endpointOf(c.path)
+	if err != nil {
+		return err
+	}
+	if r.Method == http.MethodTrace || r.Method == http.MethodConnect {
+		c.w.Header().Set("Allow", allowedMethods)
+		return broker.ErrMethodNotAllowed
+	}
+	if err := c.authenticate(); err != nil {
+		return err
+	}
+	if wantsUpgrade(r.Header) {
+		return broker.ErrUpgradeRefused
+	}
+	if c.control, err = readControl(r.Header); err != nil {
+		return err
+	}
+	if limit := c.h.limits.MaxBody; limit > 0 && r.ContentLength > limit {
+		return broker.ErrBodyTooLarge
+	}
+	if err := checkQuery(r.URL.RawQuery); err != nil {
+		return err
+	}
+	if c.out, err = c.h.broker.Outbound(r.Context(), c.who, c.control.integration, c.control.connection); err != nil {
+		return err
+	}
+	if err := c.aim(endpoint); err != nil {
+		return err
+	}
+	if err := c.collect(); err != nil {
+		return err
+	}
+	c.empty = c.emptyForm()
+	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
+		c.body = c.h.newBody(r)
+		// While a body is sent, a caller that has gone and a call in which nothing moves may both go unnoticed.
+		var ctx context.Context
+		ctx, c.cancel = context.WithCancel(r.Context())
+		c.in = r.WithContext(ctx)
+	}
+	return c.h.live.enter(c, c.out.Connection())
+}
+
+// authenticate finds the caller's API key: the text after the last "Bearer ", or the whole header without it.
+func (c *call) authenticate() error {
+	values := c.in.Header["Authorization"]
+	switch len(values) {
+	case 0:
+		return broker.ErrUnauthorized.Because(kit.ErrNoCredential)
+	case 1:
+	default:
+		return broker.ErrUnauthorized.Because(kit.ErrEmptyCredential)
+	}
+	text := values[0]
+	if i := strings.LastIndex(text, "Bearer "); i >= 0 {
+		text = text[i+len("Bearer "):]
+	}
+	if text = strings.TrimSpace(text); text == "" || text == "Bearer" {
+		return broker.ErrUnauthorized.Because(kit.ErrEmptyCredential)
+	}
+	if len(text) < minKeyLength {
+		return broker.ErrUnauthorized.Because(kit.ErrNotAKey)
+	}
+	var err error
+	if c.who, err = c.h.broker.Authenticate(text); err != nil {
+		return err
+	}
+	c.key = text
+	// The key would go upstream. Other credentials in the query are the provider's business.
+	if strings.Contains(c.in.URL.RawQuery, text) || strings.Contains(c.path, text) {
+		return broker.ErrCredentialInURL
+	}
+	return nil
+}
+
+// minKeyLength is the shortest text that can be an API key.
+const minKeyLength = 16
+
+// aim decides where the call goes. Errors: not_supported, base_url_not_allowed, invalid_path, reserved_param.
+func (c *call) aim(endpoint string) error {
+	base, err := c.base(c.out)
+	if err != nil {
+		return err
+	}
+	if c.target, err = at(base, endpoint); err != nil {
+		return err
+	}
+	c.target.query = c.in.URL.RawQuery
+	c.path = ""
+	for i := range c.out.Query() {
+		if p := &c.out.Query()[i]; names(c.target.query, p.Key) {
+			return broker.ErrReservedParam.On(p.Key)
+		}
+	}
+	return nil
+}
+
+// base gives the base URL that counts for this call.
+func (c *call) base(o *broker.Outbound) (*url.URL, error) {
+	base := o.Base()
+	if c.control.baseURL != "" {
+		return overridden(c.control.baseURL, base, o.Hosts())
+	}
+	if base == nil {
+		return nil, &refusal{
+			cause: broker.ErrNotSupported, status: http.StatusBadRequest, code: "unsupported_provider",
+			message: "the provider's entry has no base URL",
+		}
+	}
+	return base, nil
+}
+
+// emptyForm reports whether the request is what clients make of a POST, PUT or PATCH without data: a form of length
+// zero. Upstream gets an empty JSON object instead, as callers are used to, unless they say that they mean a form.
+func (c *call) emptyForm() bool {
+	if c.in.ContentLength != 0 || !isType(c.in.Header["Content-Type"], "application/x-www-form-urlencoded") {
+		return false
+	}
+	switch c.in.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+		meant := c.in.Header[headerPass+"Content-Type"]
+		return len(meant) == 0 || isType(meant, "application/json")
+	}
+	return false
+}
+
+func isType(values []string, media string) bool {
+	if len(values) != 1 {
+		return false
+	}
+	text, _, _ := strings.Cut(values[0], ";")
+	return strings.EqualFold(strings.TrimSpace(text), media)
+}
+
+// rewrite makes the outgoing request. ReverseProxy calls it when it has taken out what is for one hop alone.
+func (c *call) rewrite(p *httputil.ProxyRequest) {
+	out := p.Out
+	out.Host = ""
+	out.Trailer = nil // nobody has checked what will be in it
+	c.fill(out.Header)
+	switch {
+	case c.empty:
+		out.Body, out.ContentLength, out.GetBody = emptyObject()
+	case c.body != nil:
+		c.body.src = out.Body // not the server's own, which must not be closed while it is read
+		out.Body = &c.body.first
+		if c.body.keep {
+			out.GetBody = c.body.again
+		}
+	}
+	c.failure = c.authorize(out)
+	if len(c.accept) > 0 && len(out.Header["Accept"]) == 0 {
+		out.Header["Accept"] = c.accept
+	}
+}
+
+func emptyObject() (body io.ReadCloser, length int64, again func() (io.ReadCloser, error)) {
+	again = func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("{}")), nil }
+	body, _ = again()
+	return body, int64(len("{}")), again
+}
+
+// authorize aims the request and puts the credential in, which is the last thing that happens to it. Then it makes sure
+// that the request still goes where it may.
+func (c *call) authorize(out *http.Request) error {
+	if err := c.target.apply(out.URL, c.out.Query()); err != nil {
+		return err
+	}
+	if err := c.out.Authorize(out); err != nil {
+		return broker.ErrInternal.Because(err)
+	}
+	if out.Host != "" || !c.target.holds(out.URL) {
+		return broker.ErrInvalidPath
+	}
+	return nil
+}
+
+// modify prepares the answer's headers. ReverseProxy calls it when it has taken out what is for one hop alone.
+func (c *call) modify(res *http.Response) error {
+	h := c.w.Header()
+	if isType(res.Header["Content-Type"], "text/event-stream") {
+		c.proxy.FlushInterval = -1 // at once
+	}
+	c.answerHeaders(h, res.Header)
+	res.Header = nil
+	protect(h)
+	if len(h["X-Request-Id"]) == 0 {
+		h["X-Request-Id"] = []string{c.requestID()}
+	}
+	if res.StatusCode >= http.StatusBadRequest {
+		h["X-Error-Source"] = byUpstream
+	}
+	return nil
+}
+
+// failed answers a call that brought no answer.
+func (c *call) failed(_ http.ResponseWriter, _ *http.Request, err error) {
+	switch {
+	case c.failure != nil:
+		c.refuse(c.failure)
+	case c.expired.Load() && c.stalled.Load():
+		c.refuse(broker.ErrInvalidRequest.Saying("the body did not arrive in time"))
+	case c.expired.Load():
+		c.hangUp()
+		c.refuse(c.unanswered(broker.ErrProviderTimeout))
+	case c.body != nil && c.body.fault.Load() != nil:
+		c.refuse(c.body.fault.Load())
+	case c.in.Context().Err() != nil:
+		c.code = "client_gone"
+		panic(http.ErrAbortHandler) // nobody is there to be told
+	default:
+		e := c.h.reach(err)
+		c.h.log.LogAttrs(c.in.Context(), slog.LevelWarn, "a proxied call brought no answer",
+			slog.String("request_id", c.requestID()), slog.String("connection", string(c.out.Connection())),
+			slog.String("code", e.Code), slog.String("error", describe(err)))
+		c.refuse(c.unanswered(e))
+	}
+}
+
+// hangUp has the server end the connection: its request context has ended, and would end that of the next request too.
+func (c *call) hangUp() { c.w.Header().Set("Connection", "close") }

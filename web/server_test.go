@@ -1,0 +1,157 @@
+package web
+
+import (
+	"bufio"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// serve starts the server as the product does and gives its address.
+func serve(t *testing.T, h http.Handler) string {
+	t.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := Server(h, slog.New(slog.DiscardHandler))
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(listener) }()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-done
+	})
+	return listener.Addr().String()
+}
+
+// talk sends bytes and reads answers until the server closes or n have come.
+func talk(t *testing.T, address, text string, n int) []*http.Response {
+	t.Helper()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, text); err != nil {
+		t.Fatal(err)
+	}
+	var out []*http.Response
+	in := bufio.NewReader(conn)
+	for len(out) < n {
+		res, err := http.ReadResponse(in, nil)
+		if err != nil {
+			return out
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		out = append(out, res)
+	}
+	return out
+}
+
+// Where a request ends must be beyond doubt: who is in front of us may read it otherwise.
+func TestAmbiguousLengthsAreRefused(t *testing.T) {
+	address := serve(t, site(io.Discard))
+	for name, headers := range map[string]string{
+		"two lengths":         "Content-Length: 3\r\nContent-Length: 4",
+		"length and chunked":  "Content-Length: 3\r\nTransfer-Encoding: xchunked",
+		"unknown encoding":    "Transfer-Encoding: gzip, chunked",
+		"chunked twice":       "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+		"not a number":        "Content-Length: +3",
+		"folded header":       "Transfer-Encoding:\r\n chunked2",
+		"space before colon":  "Content-Length : 3",
+		"name with a control": "Content\x01Length: 3",
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := talk(t, address, "POST /things/special HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"+headers+"\r\n\r\n0\r\n\r\nGET /things HTTP/1.1\r\nHost: x\r\n\r\n", 2)
+			if len(got) != 1 || got[0].StatusCode != http.StatusBadRequest && got[0].StatusCode != http.StatusNotImplemented || !got[0].Close {
+				t.Errorf("got %d answers, the first %+v", len(got), got)
+			}
+		})
+	}
+}
+
+// net/http settles a length beside chunks as RFC 9112 says, by the chunks. What must not happen is that the length counts
+// for anything: here it would swallow the next request, or make a request of a part of the body.
+func TestLengthBesideChunksCountsForNothing(t *testing.T) {
+	address := serve(t, site(io.Discard))
+	for _, length := range []string{"3", "60"} {
+		got := talk(t, address, "POST /things/special HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "+length+
+			"\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nGET /things/after HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 3)
+		if len(got) != 2 || got[0].StatusCode != http.StatusOK || got[1].StatusCode != http.StatusOK || got[1].ContentLength != int64(len("id=after ")) {
+			t.Errorf("length %s: got %d answers: %+v", length, len(got), got)
+		}
+	}
+}
+
+func TestServerRefuses(t *testing.T) {
+	address := serve(t, site(io.Discard))
+	for name, c := range map[string]struct {
+		text   string
+		status int
+	}{
+		"bad escape":         {"GET /things/%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+		"no host":            {"GET /things HTTP/1.1\r\n\r\n", 400},
+		"headers too long":   {"GET /things HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("a", 40<<10) + "\r\n\r\n", 431},
+		"HTTP/2 by upgrade":  {"GET /things HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n", 200},
+		"HTTP/2 beforehand":  {"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 404},
+		"trace":              {"TRACE /things HTTP/1.1\r\nHost: x\r\n\r\n", 405},
+		"connect":            {"CONNECT example.com:443 HTTP/1.1\r\nHost: example.com:443\r\n\r\n", 404},
+		"a good one, though": {"GET /things HTTP/1.1\r\nHost: x\r\n\r\n", 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := talk(t, address, c.text, 1)
+			if len(got) != 1 || got[0].StatusCode != c.status {
+				t.Errorf("got %d answers, want %d: %+v", len(got), c.status, *got[0])
+			}
+		})
+	}
+}
+
+// The deadlines of one request must not end the next on the same connection, which may be a stream of hours.
+func TestDeadlinesDoNotLastIntoTheProxy(t *testing.T) {
+	deadlines := make(chan time.Time, 4)
+	h := site(io.Discard).(*dispatcher)
+	spied := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.ServeHTTP(&deadlineSpy{ResponseWriter: w, set: deadlines}, r)
+	})
+	address := serve(t, spied)
+	got := talk(t, address, "GET /things HTTP/1.1\r\nHost: x\r\n\r\nGET /proxy/x HTTP/1.1\r\nHost: x\r\n\r\n", 2)
+	if len(got) != 2 || got[1].StatusCode != http.StatusOK {
+		t.Fatalf("got %+v", got)
+	}
+	if first := <-deadlines; first.IsZero() {
+		t.Error("an ordinary request has no deadline for its answer")
+	}
+	if second := <-deadlines; !second.IsZero() {
+		t.Errorf("the proxy has until %v", second)
+	}
+}
+
+// deadlineSpy tells the write deadlines that are set.
+type deadlineSpy struct {
+	http.ResponseWriter
+	set chan time.Time
+}
+
+func (s *deadlineSpy) SetWriteDeadline(t time.Time) error {
+	s.set <- t
+	return http.NewResponseController(s.ResponseWriter).SetWriteDeadline(t)
+}
+
+func TestServerLimits(t *testing.T) {
+	s := Server(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	if s.ReadHeaderTimeout != 5*time.Second || s.IdleTimeout != time.Minute || s.MaxHeaderBytes != 32<<10 {
+		t.Errorf("got %v %v %d", s.ReadHeaderTimeout, s.IdleTimeout, s.MaxHeaderBytes)
+	}
+	if s.ReadTimeout != 0 || s.WriteTimeout != 0 {
+		t.Error("a limit on whole requests would cut what the proxy streams")
+	}
+}

@@ -1,0 +1,106 @@
+// Package web puts the broker's HTTP surfaces together: it is the only place that mounts anything. It decides which
+// handler a request belongs to, and nothing else; what a surface answers is its own business.
+//
+// The proxy is taken out before the router. It is the hot path, and a router that cleans paths would change what goes
+// upstream. Everything else is observed, folded to the form that its row is written in, and then matched.
+package web
+
+import (
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/api/nango"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
+)
+
+// Surface is one API or one set of pages. The alias lets those who put the process together name what only surfaces make.
+type Surface = kit.Surface
+
+// Deps is what the surfaces are made of.
+type Deps struct {
+	Broker *broker.Broker
+	// Proxy answers /proxy and everything below it, with an access log, request ids and limits of its own.
+	Proxy http.Handler
+	// Pages are the surfaces that people see.
+	Pages  []Surface
+	Logger *slog.Logger
+	// TrustedProxies are believed about whom they speak for.
+	TrustedProxies []netip.Prefix
+	// PublicRate and PublicBurst limit what an address may send to routes without a credential: requests a second, and at
+	// once. Zeros stand for 100 and 1,000.
+	PublicRate  float64
+	PublicBurst int
+	// Stopping is closed when the process is about to end, so that no new work is sent to it. nil: it never ends.
+	Stopping <-chan struct{}
+}
+
+// New puts the surfaces together. It panics when two rows or a malformed one make that impossible: that is a mistake in
+// this program, which any test finds.
+func New(d Deps) http.Handler {
+	gate := &kit.Gate{
+		Limiter: kit.NewLimiter(d.PublicRate, d.PublicBurst, time.Now),
+		CORS:    &kit.CORS{Allowed: origins(d.Broker)},
+	}
+	observer := &kit.Observer{
+		Logger: d.Logger, Proxies: d.TrustedProxies, Secure: strings.HasPrefix(d.Broker.PublicURL(), "https://"),
+	}
+	return &dispatcher{proxy: d.Proxy, rest: observer.Wrap(newRouter(gate, surfaces(d)))}
+}
+
+// surfaces lists everything that is mounted beside the proxy.
+func surfaces(d Deps) []Surface {
+	return append([]Surface{operations(d), nango.Surface(d.Broker)}, d.Pages...)
+}
+
+// dispatcher takes the proxy's requests out before anything else looks at them.
+type dispatcher struct{ proxy, rest http.Handler }
+
+func (d *dispatcher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !isProxy(r) || r.Method == http.MethodTrace || r.Method == http.MethodConnect {
+		d.rest.ServeHTTP(w, r)
+		return
+	}
+	// An earlier request on this connection may have left a deadline behind, and the proxy may stream for hours.
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{})
+	d.proxy.ServeHTTP(w, r)
+}
+
+// isProxy reports whether the first segment is "proxy", in any case. It looks at the path as it was sent: an encoded
+// slash does not end a segment.
+func isProxy(r *http.Request) bool {
+	path := r.URL.RawPath
+	if path == "" {
+		path = r.URL.Path
+	}
+	const prefix = "/proxy"
+	return len(path) >= len(prefix) && strings.EqualFold(path[:len(prefix)], prefix) &&
+		(len(path) == len(prefix) || path[len(prefix)] == '/')
+}
+
+// Limits of a connection. Reading a body and writing an answer are limited by each row (package kit), because the proxy
+// may do both for hours.
+const (
+	readHeaderTimeout = 5 * time.Second
+	idleTimeout       = 60 * time.Second
+	maxHeaderBytes    = 32 << 10
+)
+
+// Server makes the server that serves h: HTTP/1 alone, since TLS ends in front of us, and HTTP/2 without it lets
+// requests be smuggled past what stands there.
+func Server(h http.Handler, log *slog.Logger) *http.Server {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		// Strangers can make net/http log at will, so it does not until somebody looks.
+		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		Protocols: protocols,
+	}
+}
