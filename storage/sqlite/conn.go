@@ -14,6 +14,7 @@ type conn struct {
 	ctx    context.Context // never ends: see the package comment
 	sql    *sql.Conn
 	stmts  map[string]*sql.Stmt
+	ticket *ticketStatement
 	broken bool // the driver has given it up
 }
 
@@ -128,10 +129,17 @@ func (c *conn) note(err error) error {
 	return err
 }
 
+// close closes the statements and then the connection.
 func (c *conn) close() {
 	for _, s := range c.stmts {
 		_ = s.Close()
 	}
+	_ = c.sql.Raw(func(any) error {
+		if c.ticket != nil {
+			_ = c.ticket.Close()
+		}
+		return driver.ErrBadConn // or database/sql would keep the connection, with what is open on it
+	})
 	_ = c.sql.Close()
 }
 

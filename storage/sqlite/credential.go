@@ -65,40 +65,6 @@ func credential(c *conn, id broker.ConnectionID) (*broker.Credential, int64, err
 	return found, number, nil
 }
 
-// selectTicket reads what a proxied request needs, in one statement over three small indexes and three rows. Parameters
-// are bound by position: the driver looks numbered ones up one by one.
-const selectTicket = `SELECT c.id, i.environment, i.id, c.key, c.status, c.reason, c.config, cr.version, cr.type, cr.access,
-		cr.details, cr.obtained_at, cr.expires_at, cr.refresh_at, cr.refresh IS NOT NULL
-	FROM integrations i
-	JOIN connections c ON c.integration_number = i.number
-	LEFT JOIN credentials cr ON cr.connection_number = c.number
-	WHERE i.id = ? AND c.key = ?`
-
-// Ticket implements [broker.CredentialStore].
-func (d *DB) Ticket(ctx context.Context, integration broker.IntegrationID, key string) (*broker.Ticket, error) {
-	c, err := d.readers.take(ctx)
-	if err != nil {
-		return nil, interpret("read ticket", err)
-	}
-	defer d.readers.put(c)
-	t := new(broker.Ticket)
-	var foundKey string
-	var version sql.NullInt64
-	var kind sql.NullString
-	err = c.row(selectTicket, []any{string(integration), key},
-		(*string)(&t.Connection), (*string)(&t.Environment), (*string)(&t.Integration), &foundKey, (*string)(&t.Status),
-		&t.Reason, &t.Config, &version, &kind, sealed(&t.Access), sealed(&t.Details), when(&t.ObtainedAt), when(&t.ExpiresAt),
-		when(&t.RefreshAt), &t.Renewable)
-	if err != nil {
-		return nil, interpret("read ticket", err)
-	}
-	if t.Integration != integration || foundKey != key {
-		return nil, errWrongRow
-	}
-	t.Version, t.Type = version.Int64, kind.String
-	return t, nil
-}
-
 // LeaseRefresh implements [broker.CredentialStore].
 func (d *DB) LeaseRefresh(ctx context.Context, id broker.ConnectionID, owner string, ttl time.Duration) (*broker.Credential, bool, error) {
 	var leased *broker.Credential

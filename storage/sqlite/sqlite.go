@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -64,6 +65,7 @@ type DB struct {
 	lock      *flock.Flock
 	writer    *writer
 	readers   *pool
+	homes     sync.Map // broker.IntegrationID -> *home
 }
 
 var _ broker.Store = (*DB)(nil)

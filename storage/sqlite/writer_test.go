@@ -345,6 +345,19 @@ func TestABrokenConnectionIsReplaced(t *testing.T) {
 	}
 }
 
+func TestATransactionThatStaysOpenIsLeft(t *testing.T) {
+	t.Parallel()
+	d := seeded(t, 1)
+	onWriter(t, d, "BEGIN IMMEDIATE")
+	if err := d.AppendTrail(t.Context(), line("lost")); !errors.Is(err, broker.ErrInternal) {
+		t.Errorf("a transaction in a transaction gives %v", err)
+	}
+	ok(t, d.AppendTrail(t.Context(), line("stored")))
+	if n := lines(t, openTest(t, Options{Dir: d.dir}), "stored"); n != 1 {
+		t.Errorf("%d lines were stored", n)
+	}
+}
+
 func TestReadersWaitNoLongerThanTheirCaller(t *testing.T) {
 	t.Parallel()
 	d := seeded(t, 1)

@@ -117,7 +117,7 @@ gone:
 blocked:
   alias: keyed
   proxy:
-    base_url: http://localhost:1
+    base_url: http://127.0.0.2:1
 `
 
 func newRig(t testing.TB, upstream http.HandlerFunc, options ...func(*rig)) *rig {

@@ -29,8 +29,9 @@ CREATE TABLE api_keys (
 	revoked_at  INTEGER
 ) STRICT;
 
+-- AUTOINCREMENT: a number is remembered, so none may ever mean another integration.
 CREATE TABLE integrations (
-	number           INTEGER PRIMARY KEY,
+	number           INTEGER PRIMARY KEY AUTOINCREMENT,
 	id               TEXT    NOT NULL UNIQUE,
 	public_id        TEXT    NOT NULL UNIQUE,
 	environment      TEXT    NOT NULL REFERENCES environments (id),

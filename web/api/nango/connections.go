@@ -2,6 +2,7 @@ package nango
 
 import (
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -148,6 +149,7 @@ func (a *api) connection(w http.ResponseWriter, r *http.Request, who broker.Acto
 	case err != nil:
 		return missing(err, http.StatusBadRequest, "unknown_provider_config", "")
 	}
+	kit.EventOf(r).Note(slog.String("connection", string(got.Connection.ID)))
 	out, err := revealed(got, o.refresh && got.RefreshAllowed)
 	if err != nil {
 		return err

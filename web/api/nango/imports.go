@@ -166,15 +166,17 @@ func (o *object) expiry() time.Time {
 	return time.Time{}
 }
 
+// lastMoment is the end of the year 9999, in milliseconds.
+const lastMoment = 253_402_300_799_999
+
 // moment reads a number of milliseconds. One that would end in 1971 or before is a number of seconds: no token is that
 // old.
-func moment(s string) (time.Time, bool) {
+func moment(s string) (t time.Time, ok bool) {
 	n, err := strconv.ParseFloat(s, 64)
-	if err != nil || n <= 0 || n > 253402300799999 { // the end of the year 9999
+	if ok = err == nil && n > 0 && n <= lastMoment; !ok {
 		return time.Time{}, false
 	}
-	t := time.UnixMilli(int64(n)).UTC()
-	if t.Year() <= 1971 {
+	if t = time.UnixMilli(int64(n)).UTC(); t.Year() <= 1971 {
 		t = time.UnixMilli(int64(n * 1000)).UTC()
 	}
 	return t, true

@@ -1,0 +1,48 @@
+package providers
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+func FuzzOverlay(f *testing.F) {
+	data, err := os.ReadFile("testdata/common-format.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	for _, seed := range []string{
+		acme, freeHosts, "a:\n  alias: a\n", "a: &x {}\nb: *x\n", "{a: {auth_mode: NONE, display_name: A}}", "a:\n  auth_mode: [\n", "- x\n", "\t", "a:\n\tb: c\n",
+		"a:\n  display_name: A\n  auth_mode: BASIC\n  proxy: {base_url: 'https://${connectionConfig.x}.a.example'}\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	o := options(f)
+	o.Builtin = []byte(acme)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		o.Overlays = []File{{Name: "fuzz.yaml", Data: data}}
+		c, err := Load(o)
+		var ps Problems
+		if err != nil {
+			if !errors.As(err, &ps) || len(ps) == 0 {
+				t.Fatalf("not a list of problems: %v", err)
+			}
+			return
+		}
+		for _, name := range c.Names() {
+			p, ok := c.Provider(name)
+			if !ok {
+				t.Fatalf("%q is listed and not found", name)
+			}
+			h := &broker.Holding{Client: client, Config: map[string]string{"x": "y"}, Material: material(p.Facts().Mode)}
+			_, _ = p.Present(h)
+			_, _ = p.CheckConfig(h.Config, client, false)
+			if a, ok := p.(broker.Authorizer); ok {
+				_, _ = a.AuthorizeURL(&broker.AuthorizeRequest{Client: client, Verifier: verifier})
+			}
+		}
+	})
+}
