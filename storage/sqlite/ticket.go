@@ -142,7 +142,7 @@ func (r *ticketRow) ticket(integration int64, key string) (*broker.Ticket, error
 		Connection: broker.ConnectionID(r.text(2)),
 		Status:     broker.Status(r.text(3)),
 		Reason:     r.text(4),
-		Config:     []byte(r.text(5)),
+		Config:     r.document(5),
 		Version:    r.number(6),
 		Type:       r.text(7),
 		Access:     r.bytes(8),
@@ -162,6 +162,14 @@ func (r *ticketRow) number(i int) int64 {
 func (r *ticketRow) text(i int) string {
 	s, _ := r[i].(string)
 	return s
+}
+
+// document is a text that is passed on as bytes.
+func (r *ticketRow) document(i int) []byte {
+	if s := r.text(i); s != "" {
+		return []byte(s)
+	}
+	return nil
 }
 
 func (r *ticketRow) bytes(i int) []byte {

@@ -22,7 +22,7 @@ import (
 var shots = flag.String("shots", "", "directory for screenshots")
 
 // patience is how long a browser test may take. It is a bound, not a wait.
-const patience = 90 * time.Second
+const patience = 3 * time.Minute
 
 // chromium is one browser for all tests. Each has a tab with cookies of its own.
 var chromium = struct {
@@ -56,7 +56,7 @@ func startChromium(t *testing.T) context.Context {
 		options := append(chromedp.DefaultExecAllocatorOptions[:],
 			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-quic", true),
 			chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-popup-blocking", false))
-		allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...)
+		allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...) //nolint:usetesting // it outlives the test
 		ctx, stop := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))
 		chromium.stop = []context.CancelFunc{stopAllocator, stop}
 		chromium.ctx, chromium.err = ctx, chromedp.Do(ctx)

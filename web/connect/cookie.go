@@ -98,7 +98,7 @@ func (j *jar) open(sent *http.Cookie) flowCookie {
 }
 
 func (j *jar) write(w http.ResponseWriter, name, value string, maxAge int) {
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // without https, a browser would drop a Secure cookie
 		Name: name, Value: value, Path: "/", MaxAge: maxAge, Secure: j.secure, HttpOnly: true, SameSite: http.SameSiteLaxMode,
 	})
 }

@@ -1,11 +1,11 @@
 package connect
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
-	"unicode"
-	"unicode/utf8"
+	"strings"
 
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/web/internal/kit"
@@ -67,11 +67,7 @@ func (u *UI) failurePage(r *http.Request, err error, e *broker.Error) failurePag
 	if f := (*broker.FlowError)(nil); errors.As(err, &f) {
 		flow = *f
 	}
-	app, provider := stop.app, stop.provider
-	if app == "" && flow.Environment != nil {
-		app = flow.Environment.Label()
-	}
-	say := u.sayer(app, firstOf(provider, flow.Provider))
+	say := u.sayer(cmp.Or(stop.app, label(flow.Environment)), cmp.Or(stop.provider, flow.Provider))
 	text := u.texts.failure(e.Code)
 	page := failurePage{
 		frame: u.result(say(text.Title)), Text: say(text.Text), Next: say(text.Next), Calm: text.Calm,
@@ -87,22 +83,23 @@ func (u *UI) failurePage(r *http.Request, err error, e *broker.Error) failurePag
 	return page
 }
 
-// sayer fills the names into texts, or what stands for them where they are unknown.
+// sayer fills the names into texts, or what stands for them where they are unknown. A name keeps its letters, but what
+// stands for one begins a sentence as words do.
 func (u *UI) sayer(app, provider string) func(string) string {
+	app, provider = cmp.Or(app, u.texts.TheApp), cmp.Or(provider, u.texts.Provider)
 	return func(text string) string {
-		return sentence(fill(text, "{app}", firstOf(app, u.texts.TheApp), "{provider}", firstOf(provider, u.texts.Provider)))
+		text = fill(text, "{app}", app, "{provider}", provider)
+		if strings.HasPrefix(text, u.texts.TheApp) || strings.HasPrefix(text, u.texts.Provider) {
+			return strings.ToUpper(text[:1]) + text[1:]
+		}
+		return text
 	}
 }
 
-func firstOf(a, b string) string {
-	if a != "" {
-		return a
+// label gives what end users call an environment; empty: it is unknown.
+func label(e *broker.Environment) string {
+	if e == nil {
+		return ""
 	}
-	return b
-}
-
-// sentence begins with a capital letter: a name that stands in for an unknown one has none.
-func sentence(s string) string {
-	first, size := utf8.DecodeRuneInString(s)
-	return string(unicode.ToUpper(first)) + s[size:]
+	return e.Label()
 }

@@ -25,10 +25,9 @@ func (u *UI) done(w http.ResponseWriter, r *http.Request, who broker.Actor) erro
 	if err != nil {
 		return err
 	}
-	name := firstOf(u.nameOf(r.Context(), who, r.PathValue("key")), u.texts.Provider)
 	return u.showDone(w, r, success{
-		name: name, connection: n.Connection, again: n.Reconnected, session: session, env: env,
-		returnURL: session.ReturnURL,
+		name: u.nameOf(r.Context(), who, r.PathValue("key")), connection: n.Connection, again: n.Reconnected, session: session,
+		env: env, returnURL: session.ReturnURL,
 	})
 }
 
@@ -46,12 +45,8 @@ func (u *UI) callback(w http.ResponseWriter, r *http.Request, who broker.Actor) 
 	if err != nil {
 		return &stopped{err: err, retry: u.retry(r, cookie, err)}
 	}
-	name := u.texts.Provider
-	if o.Facts != nil {
-		name = o.Facts.DisplayName
-	}
 	return u.showDone(w, r, success{
-		name: name, connection: o.Key, again: o.Reconnected, session: o.Session, env: o.Environment, returnURL: o.ReturnURL,
+		name: o.Facts.DisplayName, connection: o.Key, again: o.Reconnected, session: o.Session, env: o.Environment, returnURL: o.ReturnURL,
 	})
 }
 
@@ -93,7 +88,7 @@ func (u *UI) repost(w http.ResponseWriter, r *http.Request, _ broker.Actor) erro
 
 // success is what the page says that tells of one.
 type success struct {
-	name       string // what was connected
+	name       string // what was connected; empty: it is gone
 	connection string // its key
 	again      bool
 	session    *broker.Session // nil: none
@@ -102,11 +97,7 @@ type success struct {
 }
 
 func (u *UI) showDone(w http.ResponseWriter, r *http.Request, s success) error {
-	app := u.texts.TheApp
-	if s.env != nil {
-		app = s.env.Label()
-	}
-	say := func(text string) string { return fill(text, "{app}", app, "{provider}", s.name) }
+	say := u.sayer(label(s.env), s.name)
 	title := u.texts.DoneTitle
 	if s.again {
 		title = u.texts.DoneAgainTitle

@@ -151,7 +151,7 @@ func (u *UI) render(w http.ResponseWriter, r *http.Request, status int, page tem
 	nonce := newNonce()
 	var buf bytes.Buffer
 	if err := page.Render(templ.WithNonce(r.Context(), nonce), &buf); err != nil {
-		return fmt.Errorf("render %s: %w", r.Pattern, err)
+		return fmt.Errorf("render the page: %w", err)
 	}
 	headers(w, policy(nonce, formTo))
 	kit.WriteBody(w, status, "text/html; charset=utf-8", buf.Bytes())
@@ -201,9 +201,4 @@ func plainOrigin(s string) string {
 		return ""
 	}
 	return s
-}
-
-// visitor is the browser that comes back from a provider.
-func visitor(s *broker.Session) broker.Actor {
-	return broker.Actor{Kind: broker.ByBrowser, Environment: s.Environment, Session: s.ID}
 }

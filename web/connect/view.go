@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"cmp"
 	"hash/fnv"
 	"net/url"
 	"strconv"
@@ -196,7 +197,7 @@ func account(t *texts, e *broker.EndUser) (name, also string) {
 		}
 	}
 	if len(known) == 0 {
-		return firstOf(e.ID, t.WhoUnknown), ""
+		return cmp.Or(e.ID, t.WhoUnknown), ""
 	}
 	return known[0], strings.Join(known[1:], " · ")
 }

@@ -96,3 +96,13 @@ func TestEveryFailureHasWords(t *testing.T) {
 		}
 	}
 }
+
+func TestNamesKeepTheirLetters(t *testing.T) {
+	u := &UI{texts: &english}
+	if got := u.sayer("myApp", "eBay")(english.DoneTitle); got != "eBay is connected" {
+		t.Errorf("got %q", got)
+	}
+	if got := u.sayer("", "")(english.DoneTitle); got != "The provider is connected" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -15,7 +15,6 @@ type target struct {
 	base   string // the base URL's path, escaped, without a slash at its end
 	path   string // the whole path, as it is sent: base and what the caller asked for
 	query  string // the caller's, as it is sent
-	escape bool   // the path has percent escapes
 	odd    bool   // net/url would escape some of the path's characters once more
 }
 
@@ -52,7 +51,7 @@ func at(base *url.URL, endpoint string) (target, error) {
 		endpoint = t.relative(endpoint)
 	}
 	var ok bool
-	if t.escape, t.odd, ok = checkPath(endpoint); !ok {
+	if t.odd, ok = checkPath(endpoint); !ok {
 		return t, broker.ErrInvalidPath
 	}
 	t.path = t.base + endpoint
@@ -110,41 +109,42 @@ const maxDecodings = 5
 // checkPath accepts a path that no server on the way can take for another one: it begins with one slash, and, however
 // often it is decoded, has no dot segment, no backslash and no control character. An encoded slash inside a segment is
 // fine. The path is sent as it was checked.
-func checkPath(path string) (escape, odd, ok bool) {
+func checkPath(path string) (odd, ok bool) {
+	escaped := false
 	if !strings.HasPrefix(path, "/") {
-		return false, false, false
+		return false, false
 	}
 	for i := range len(path) {
 		switch pathClass[path[i]] {
 		case never:
-			return false, false, false
+			return false, false
 		case percent:
 			if i+2 >= len(path) || hexValue(path[i+1]) < 0 || hexValue(path[i+2]) < 0 {
-				return false, false, false
+				return false, false
 			}
-			escape = true
+			escaped = true
 		case unusual:
 			odd = true
 		case usual:
 		}
 	}
 	if deceives(path) {
-		return false, false, false
+		return false, false
 	}
-	if !escape {
-		return false, odd, true
+	if !escaped {
+		return odd, true
 	}
 	for range maxDecodings {
 		decoded := decode(path)
 		if decoded == path {
-			return true, odd, true
+			return odd, true
 		}
 		path = decoded
 		if strings.ContainsFunc(path, neverDecoded) || deceives(path) {
-			return false, false, false
+			return false, false
 		}
 	}
-	return false, false, false
+	return false, false
 }
 
 // classes of a path's characters.
@@ -246,7 +246,7 @@ func (t *target) apply(u *url.URL, params []broker.Param) error {
 	u.Scheme, u.Host, u.User = t.scheme, t.host, nil
 	u.Path, u.RawPath, u.Opaque = t.path, t.path, ""
 	u.Fragment, u.RawFragment = "", ""
-	if t.escape {
+	if strings.IndexByte(t.path, '%') >= 0 {
 		var err error
 		if u.Path, err = url.PathUnescape(t.path); err != nil {
 			return broker.ErrInvalidPath
@@ -280,7 +280,7 @@ func overridden(raw string, base *url.URL, hosts []string) (*url.URL, error) {
 		return nil, broker.ErrBaseURLNotAllowed
 	}
 	if path := u.EscapedPath(); path != "" {
-		if _, odd, ok := checkPath(path); !ok || odd {
+		if odd, ok := checkPath(path); !ok || odd {
 			return nil, broker.ErrBaseURLNotAllowed
 		}
 	}

@@ -168,12 +168,12 @@ func (t *target) redirected(location string) (target, bool) {
 	case path[0] != '/':
 		path = t.path[:strings.LastIndexByte(t.path, '/')+1] + path
 	}
-	escape, odd, ok := checkPath(path)
+	odd, ok := checkPath(path)
 	if !ok || checkQuery(query) != nil || !strings.HasPrefix(path, t.base+"/") {
 		return *t, false
 	}
 	next := *t
-	next.path, next.query, next.escape, next.odd = path, query, escape, odd
+	next.path, next.query, next.odd = path, query, odd
 	return next, true
 }
 
