@@ -177,12 +177,14 @@ func TestRevocationRequests(t *testing.T) {
 		{"the access token where there is no other", "revocation_url: SERVER/r\nrevocation: {auth: none, whole_grant: true}", onlyAccess, []string{"POST /r " + form + " token=A&token_type_hint=access_token"}},
 		{
 			"GitHub's recipe", "revocation_url: SERVER/applications/${clientId}/grant\nrevocation: {method: DELETE, style: recipe, auth: basic, token_param: access_token, body_format: json, tokens: [access], whole_grant: true}",
-			both, []string{"DELETE /applications/test-client/grant " + basic + ` application/json {"access_token":"A"}`},
+			both,
+			[]string{"DELETE /applications/test-client/grant " + basic + ` application/json {"access_token":"A"}`},
 		},
 		{"Slack's recipe", "revocation_url: SERVER/r\nrevocation: {style: recipe, auth: bearer, body_format: none, tokens: [access]}", both, []string{"POST /r Bearer A"}},
 		{
 			"Stripe's recipe", "revocation_url: SERVER/r\nrevocation: {style: recipe, auth: none, headers: {authorization: 'Bearer ${clientSecret}'}, params: {client_id: '${clientId}', who: '${connectionConfig.acct}'}, tokens: []}",
-			both, []string{"POST /r Bearer test-client-secret-0123456789 " + form + " client_id=test-client&who=acct_1"},
+			both,
+			[]string{"POST /r Bearer test-client-secret-0123456789 " + form + " client_id=test-client&who=acct_1"},
 		},
 		{"nothing to name", "revocation_url: SERVER/r\nrevocation: {tokens: [refresh]}", onlyAccess, nil},
 		{"no address", "revocation_url: ${connectionConfig.none}", both, nil},
@@ -211,12 +213,18 @@ func TestWhatProvidersSayToARevocation(t *testing.T) {
 		ok          bool
 		class       broker.FailureClass
 	}{
-		{"done", rfc, 200, "", true, 0}, {"done, with words", rfc, 204, "gone", true, 0}, {"done, an odd body", rfc, 200, "<p>ok", true, 0},
-		{"token is dead", rfc, 400, `{"error":"invalid_grant"}`, true, 0}, {"token is not known", rfc, 400, `{"error":"invalid_token"}`, true, 0},
-		{"down", rfc, 503, "", false, broker.Transient}, {"slow down", rfc, 429, "", false, broker.Transient},
+		{"done", rfc, 200, "", true, 0},
+		{"done, with words", rfc, 204, "gone", true, 0},
+		{"done, an odd body", rfc, 200, "<p>ok", true, 0},
+		{"token is dead", rfc, 400, `{"error":"invalid_grant"}`, true, 0},
+		{"token is not known", rfc, 400, `{"error":"invalid_token"}`, true, 0},
+		{"down", rfc, 503, "", false, broker.Transient},
+		{"slow down", rfc, 429, "", false, broker.Transient},
 		{"our client is refused", rfc, 401, `{"error":"invalid_client"}`, false, broker.ClientRefused},
-		{"unclear", rfc, 400, `{"error":"invalid_request"}`, false, broker.Transient}, {"not there", rfc, 404, "", false, broker.Transient},
-		{"recipe, token is dead", recipe, 401, "", true, 0}, {"recipe, no such grant", recipe, 404, "", true, 0},
+		{"unclear", rfc, 400, `{"error":"invalid_request"}`, false, broker.Transient},
+		{"not there", rfc, 404, "", false, broker.Transient},
+		{"recipe, token is dead", recipe, 401, "", true, 0},
+		{"recipe, no such grant", recipe, 404, "", true, 0},
 		{"recipe, error in a 200", recipe + "\nerror_predicates: [{path: ok, equals: false, code_path: error}]", 200, `{"ok":false,"error":"token_revoked"}`, true, 0},
 		{"recipe, down", recipe, 500, "", false, broker.Transient},
 	} {

@@ -32,8 +32,15 @@ plain:
 	for _, tt := range []struct {
 		provider, key, want string
 	}{
-		{"x", "sk_abc", "sk_abc"}, {"x", " sk_abc\n", "sk_abc"}, {"x", "pk_abc", ""}, {"x", "", ""}, {"x", " ", ""},
-		{"plain", "anything/at+all=", "anything/at+all="}, {"plain", "a b", ""}, {"plain", "a\r\nb", ""}, {"plain", strings.Repeat("x", 16<<10+1), ""},
+		{"x", "sk_abc", "sk_abc"},
+		{"x", " sk_abc\n", "sk_abc"},
+		{"x", "pk_abc", ""},
+		{"x", "", ""},
+		{"x", " ", ""},
+		{"plain", "anything/at+all=", "anything/at+all="},
+		{"plain", "a b", ""},
+		{"plain", "a\r\nb", ""},
+		{"plain", strings.Repeat("x", 16<<10+1), ""},
 	} {
 		got, err := provider[*apiKey](t, c, tt.provider).Submit(t.Context(), &broker.Holding{Client: client}, secrets("apiKey", tt.key, "other", "x"))
 		if tt.want == "" {
@@ -60,8 +67,13 @@ key:
 	for _, tt := range []struct {
 		provider, user, password, field, want string
 	}{
-		{"x", "ann", "p:w", "", "ann:p:w"}, {"x", "ann", "", "password", ""}, {"x", "", "p", "username", ""}, {"x", "a:b", "p", "username", ""},
-		{"x", "ann", "a\nb", "password", ""}, {"x", "a\x00", "b", "username", ""}, {"x", "änn", "ü", "", "änn:ü"},
+		{"x", "ann", "p:w", "", "ann:p:w"},
+		{"x", "ann", "", "password", ""},
+		{"x", "", "p", "username", ""},
+		{"x", "a:b", "p", "username", ""},
+		{"x", "ann", "a\nb", "password", ""},
+		{"x", "a\x00", "b", "username", ""},
+		{"x", "änn", "ü", "", "änn:ü"},
 	} {
 		got, err := provider[*basic](t, c, tt.provider).Submit(t.Context(), &broker.Holding{}, secrets("username", tt.user, "password", tt.password))
 		if tt.field != "" {

@@ -268,8 +268,15 @@ func TestCheckMaterial(t *testing.T) {
 		access, refresh string
 		ok              bool
 	}{
-		{"token", "", true}, {"token", "refresh", true}, {"", "refresh", false}, {"a b", "", false}, {"a\n", "", false}, {"é", "", false},
-		{strings.Repeat("x", 16<<10), "", true}, {strings.Repeat("x", 16<<10+1), "", false}, {"token", "a\r\nb", false},
+		{"token", "", true},
+		{"token", "refresh", true},
+		{"", "refresh", false},
+		{"a b", "", false},
+		{"a\n", "", false},
+		{"é", "", false},
+		{strings.Repeat("x", 16<<10), "", true},
+		{strings.Repeat("x", 16<<10+1), "", false},
+		{"token", "a\r\nb", false},
 	} {
 		err := p.CheckMaterial(&broker.Material{Access: broker.NewSecret(tt.access), Refresh: broker.NewSecret(tt.refresh)})
 		if (err == nil) != tt.ok {

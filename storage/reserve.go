@@ -1,31 +1,34 @@
 package storage
 
 import (
-	"encoding/gob"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"slices"
+	"strconv"
 	"strings"
 	"sync"
-
-	"github.com/google/uuid"
 
 	"github.com/coatcheck/coatcheck/broker"
 )
 
-// The reserve's files in the data directory.
+// Names in the data directory.
 const (
-	ballastName = "ballast"
-	ballastSize = 16 << 20 // bytes
-	spillPrefix = "spill-"
+	ballastName = "coatcheck.ballast"
+	spillPrefix = "coatcheck.spill-" // then a number of eight digits
+	spillSuffix = ".json"
+	unfinished  = ".tmp"
 )
 
-// Reserve is what keeps a renewed token when the disk is full: a file that takes up room until that room is needed, and
-// a place outside the database for what could not be stored at all.
+// ballastSize in bytes: room for some thousand renewed tokens and the log that they go through.
+const ballastSize = 16 << 20
+
+// Reserve is a broker.Reserve in the data directory: a file that takes up room until the room is needed, and files with
+// what could not be stored at all. It is for the one server of a directory.
 type Reserve struct {
 	dir string
 	mu  sync.Mutex
@@ -33,120 +36,168 @@ type Reserve struct {
 
 var _ broker.Reserve = (*Reserve)(nil)
 
-// NewReserve is the reserve in a data directory. It takes no room before Refill.
+// NewReserve touches nothing yet: Refill takes the room.
 func NewReserve(dir string) *Reserve { return &Reserve{dir: dir} }
 
-// Free gives the room back to the file system.
+func (r *Reserve) ballast() string { return filepath.Join(r.dir, ballastName) }
+
+// Free gives the room to whoever writes next. Without a ballast it does nothing.
 func (r *Reserve) Free() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	err := os.Remove(r.ballast())
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if err := os.Remove(r.ballast()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("free the reserve: %w", err)
 	}
-	return err
+	return nil
 }
 
-// Refill takes the room again. The file is written, not just lengthened: a file with holes takes up nothing.
+// Refill takes the room, if it is not taken, or fails and takes none.
 func (r *Reserve) Refill() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if info, err := os.Stat(r.ballast()); err == nil && info.Size() == ballastSize {
 		return nil
 	}
-	err := writeDurably(r.dir, r.ballast(), func(w io.Writer) error {
-		chunk := make([]byte, 1<<20)
-		for i := range chunk {
-			chunk[i] = byte(i) // zeros could be stored as nothing
-		}
-		for range ballastSize / len(chunk) {
-			if _, err := w.Write(chunk); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("keep room in reserve: %w", err)
+	if err := r.write(ballastName, weigh); err != nil {
+		return fmt.Errorf("fill the reserve: %w", err)
 	}
 	return nil
 }
 
-func (r *Reserve) ballast() string { return filepath.Join(r.dir, ballastName) }
+// weigh writes what no file system can store in less room than it says: a hole, or zeros, would be given back by none.
+func weigh(w io.Writer) error {
+	noise := rand.NewChaCha8([32]byte([]byte("this is ballast and not a secret")))
+	_, err := io.CopyN(w, noise, ballastSize)
+	return err
+}
 
-// Spill writes swaps, which hold ciphertext only, to a file of its own that is on the disk when it returns.
+// spill is the content of a file of spilled swaps. Its fields are the domain's own, so a name that changes there has to
+// be read here under both.
+type spill struct {
+	Version int
+	Swaps   []*broker.Swap
+}
+
+// spillVersion is that of what is written.
+const spillVersion = 1
+
+// Spill writes swaps to a file of their own, and returns when they are on the disk. There is no plaintext in a swap.
 func (r *Reserve) Spill(swaps []*broker.Swap) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return writeDurably(r.dir, filepath.Join(r.dir, spillPrefix+uuid.Must(uuid.NewV7()).String()), func(w io.Writer) error {
-		return gob.NewEncoder(w).Encode(swaps)
+	names, err := r.spills()
+	if err != nil {
+		return fmt.Errorf("spill: %w", err)
+	}
+	next := 1
+	if len(names) > 0 {
+		last, err := number(names[len(names)-1])
+		if err != nil {
+			return fmt.Errorf("spill: %w", err)
+		}
+		next = last + 1
+	}
+	err = r.write(fmt.Sprintf("%s%08d%s", spillPrefix, next, spillSuffix), func(w io.Writer) error {
+		return json.NewEncoder(w).Encode(spill{spillVersion, swaps})
 	})
+	if err != nil {
+		return fmt.Errorf("spill: %w", err)
+	}
+	return nil
 }
 
-// Spilled reads all that was spilled, oldest first. A file that cannot be read is an error: it may hold the only copy of
-// a token, so nobody should go on without having looked at it.
-func (r *Reserve) Spilled() ([]*broker.Swap, func() error, error) {
+// Spilled reads all that earlier processes spilled, in their order. Calling done removes what was read, and nothing that
+// was spilled since.
+func (r *Reserve) Spilled() (swaps []*broker.Swap, done func() error, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	entries, err := os.ReadDir(r.dir)
+	names, err := r.spills()
 	if err != nil {
-		return nil, nil, fmt.Errorf("look for spilled tokens: %w", err)
+		return nil, nil, fmt.Errorf("read what was spilled: %w", err)
 	}
-	var files []string
-	var out []*broker.Swap
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), spillPrefix) || strings.HasSuffix(e.Name(), temporary) {
-			continue
-		}
-		name := filepath.Join(r.dir, e.Name())
-		swaps, err := readSwaps(name)
+	for _, name := range names {
+		read, err := r.read(name)
 		if err != nil {
-			return nil, nil, fmt.Errorf("read %s: %w", e.Name(), err)
+			return nil, nil, fmt.Errorf("read what was spilled: %s: %w", name, err)
 		}
-		files, out = append(files, name), append(out, swaps...)
+		swaps = append(swaps, read...)
 	}
-	slices.Sort(files)
-	return out, func() error {
-		var errs []error
-		for _, f := range files {
-			errs = append(errs, os.Remove(f))
-		}
-		return errors.Join(errs...)
-	}, nil
+	return swaps, func() error { return r.remove(names) }, nil
 }
 
-func readSwaps(name string) ([]*broker.Swap, error) {
-	f, err := os.Open(name) //nolint:gosec // a file of ours in the data directory
+// spills lists the files with swaps, oldest first.
+func (r *Reserve) spills() ([]string, error) {
+	entries, err := os.ReadDir(r.dir) // sorted
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), spillPrefix) && strings.HasSuffix(e.Name(), spillSuffix) {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
+// number is the place of a spilled file in their order.
+func number(name string) (int, error) {
+	return strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(name, spillPrefix), spillSuffix))
+}
+
+func (r *Reserve) read(name string) ([]*broker.Swap, error) {
+	f, err := os.Open(filepath.Join(r.dir, name))
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	var swaps []*broker.Swap
-	err = gob.NewDecoder(f).Decode(&swaps)
-	return swaps, err
+	d := json.NewDecoder(f)
+	d.DisallowUnknownFields() // a field that is not understood could be the token
+	var s spill
+	if err := d.Decode(&s); err != nil {
+		return nil, err
+	}
+	if s.Version != spillVersion {
+		return nil, fmt.Errorf("its format %d is not known", s.Version)
+	}
+	return s.Swaps, nil
 }
 
-// temporary ends the name of a file that is not complete.
-const temporary = ".tmp"
+func (r *Reserve) remove(names []string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range names {
+		if err := os.Remove(filepath.Join(r.dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove what was spilled: %w", err)
+		}
+	}
+	return r.syncDir()
+}
 
-// writeDurably writes a file so that it is there whole or not at all, whenever the power fails.
-func writeDurably(dir, name string, write func(io.Writer) error) (err error) {
-	f, err := os.OpenFile(name+temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) //nolint:gosec // a name of ours in the data directory
+// write makes a file that is whole and on the disk, or is not there.
+func (r *Reserve) write(name string, fill func(io.Writer) error) (err error) {
+	path := filepath.Join(r.dir, name)
+	f, err := os.OpenFile(path+unfinished, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			_ = os.Remove(name + temporary)
+			_ = os.Remove(path + unfinished)
 		}
 	}()
-	if err := errors.Join(write(f), f.Sync(), f.Close()); err != nil {
+	if err := errors.Join(fill(f), f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	if err := os.Rename(name+temporary, name); err != nil {
+	if err := os.Rename(path+unfinished, path); err != nil {
 		return err
 	}
-	d, err := os.Open(dir) //nolint:gosec // the data directory
+	return r.syncDir()
+}
+
+// syncDir puts names on the disk.
+func (r *Reserve) syncDir() error {
+	d, err := os.Open(r.dir)
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
-// Package storage opens the store that a setting names. The databases are in its sub-packages, one each, and pass one
-// suite of tests: storetest.
+// Package storage opens the store that the configuration names, and keeps the reserve beside it: room, and a last resort,
+// for renewed tokens that the store cannot take.
 package storage
 
 import (
@@ -12,25 +12,35 @@ import (
 	"github.com/coatcheck/coatcheck/storage/sqlite"
 )
 
-// SQLite is the setting for the database in the data directory.
-const SQLite = "sqlite"
-
-// FileName is the SQLite database's name in the data directory.
+// FileName is the database's name in the data directory.
 const FileName = sqlite.FileName
 
-// Options say where a store is and how it is used.
+// Failures of a start that must not go on. Their texts begin with a published code.
+var (
+	ErrInUse  = sqlite.ErrInUse  // database_in_use
+	ErrTooNew = sqlite.ErrTooNew // schema_too_new
+	ErrTooOld = sqlite.ErrTooOld // sqlite_too_old
+)
+
+// Options are what a backend needs besides its name.
 type Options struct {
-	Dir string // the data directory; made with mode 0700 if it is not there
-	// Exclusive is for the one server of the directory; commands beside it open it without.
+	Dir string // the data directory
+	// Exclusive is for the one server of a data directory; commands that work beside it leave it out.
 	Exclusive bool
-	Now       func() time.Time // the store's clock, on which leases run; nil: the system's
+	// Now is the store's clock, where the backend has none of its own; nil: the system's.
+	Now func() time.Time
 }
 
-// Open opens the store that dsn names and brings its schema up to date.
-func Open(ctx context.Context, dsn string, o Options) (broker.Store, error) {
-	if dsn == SQLite {
-		return sqlite.Open(ctx, sqlite.Options{Dir: o.Dir, Exclusive: o.Exclusive, Now: o.Now})
+// Open opens a store by its name: "sqlite" is a file in the data directory.
+func Open(ctx context.Context, name string, o Options) (broker.Store, error) {
+	if name != "sqlite" {
+		// A name can be an address with a password in it, so no more of it is repeated than its scheme.
+		scheme, _, _ := strings.Cut(name, ":")
+		return nil, fmt.Errorf("database %.20q is not supported by this build; it supports \"sqlite\"", scheme)
 	}
-	scheme, _, _ := strings.Cut(dsn, ":")
-	return nil, fmt.Errorf("database: %q is not supported by this build; it can be %q", scheme, SQLite)
+	db, err := sqlite.Open(ctx, sqlite.Options{Dir: o.Dir, Exclusive: o.Exclusive, Now: o.Now})
+	if err != nil {
+		return nil, err
+	}
+	return db, nil
 }

@@ -47,16 +47,15 @@ type egressConfig struct {
 
 // limitsConfig bounds what the broker takes on. Zero stands for the default.
 type limitsConfig struct {
-	ProxyBody             int64   `yaml:"proxy_body"` // bytes; zero: no limit
-	ProxyConcurrent       int     `yaml:"proxy_concurrent"`
-	ProxyPerConnection    int     `yaml:"proxy_per_connection"`
-	PublicRate            float64 `yaml:"public_rate"` // requests a second and address without a credential
-	PublicBurst           int     `yaml:"public_burst"`
-	RefreshConcurrency    int     `yaml:"refresh_concurrency"`
-	RefreshPerHost        int     `yaml:"refresh_per_host"`
-	CachedConnections     int     `yaml:"cached_connections"`
-	Connections           int     `yaml:"connections"` // open sockets; zero: 20,000
-	ConnectionsPerAddress int     `yaml:"connections_per_address"`
+	ProxyBody          int64   `yaml:"proxy_body"` // bytes; zero: no limit
+	ProxyConcurrent    int     `yaml:"proxy_concurrent"`
+	ProxyPerConnection int     `yaml:"proxy_per_connection"`
+	PublicRate         float64 `yaml:"public_rate"` // requests a second and address without a credential
+	PublicBurst        int     `yaml:"public_burst"`
+	RefreshConcurrency int     `yaml:"refresh_concurrency"`
+	RefreshPerHost     int     `yaml:"refresh_per_host"`
+	CachedConnections  int     `yaml:"cached_connections"`
+	Connections        int     `yaml:"connections"` // open sockets; zero: 20,000
 }
 
 type environmentConfig struct {

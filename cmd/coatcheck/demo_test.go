@@ -29,15 +29,22 @@ func TestDemoInABrowser(t *testing.T) {
 	if text := read(t, in, "document.body.innerText"); !strings.Contains(text, "Sandbox") || !strings.Contains(text, "The demo app") || !strings.Contains(text, "A visitor of the demo") {
 		t.Fatalf("the page does not say who asks for what:\n%s", text)
 	}
+	if styled := read(t, in, "getComputedStyle(document.body).fontFamily"); !strings.Contains(styled, "system-ui") {
+		t.Fatalf("the page has no style sheet; its font is %s", styled)
+	}
 	picture(t, in, "connect-ui.png")
 	do(t, in, chromedp.Click(chromedp.CSS("form button[type=submit]")))
 	press(t, in, "Grace")
 	press(t, in, "Allow")
-	waitUntil(t, func() bool { return strings.Contains(read(t, ctx, "document.getElementById('status').textContent"), "Connected") })
+	waitUntil(t, func() bool {
+		return strings.Contains(read(t, ctx, "document.getElementById('status').textContent"), "Connected")
+	})
 	waitUntil(t, func() bool { return read(t, ctx, "String(document.querySelectorAll('#list li').length)") == "2" })
 
 	do(t, ctx, chromedp.Click(chromedp.CSS("#list li:first-child button")))
-	waitUntil(t, func() bool { return strings.Contains(read(t, ctx, "document.getElementById('answer').textContent"), "coats") })
+	waitUntil(t, func() bool {
+		return strings.Contains(read(t, ctx, "document.getElementById('answer').textContent"), "coats")
+	})
 	picture(t, ctx, "demo.png")
 }
 

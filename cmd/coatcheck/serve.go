@@ -116,8 +116,9 @@ func (n *node) serve(p *program, listener net.Listener) error {
 // handler mounts everything that the broker serves. closeProxy writes the rest of the access log.
 func (n *node) handler(p *program, stopping <-chan struct{}) (h http.Handler, closeProxy func() error, err error) {
 	l := n.config.Limits
+	assets := static.New()
 	pages, err := connect.New(connect.Deps{
-		Broker: n.broker, Assets: static.New(), FormKey: n.keys.Derive("form token", 32),
+		Broker: n.broker, Assets: assets, FormKey: n.keys.Derive("form token", 32),
 		CookieKeys: []connect.CookieKeys{{Hash: n.keys.Derive("flow cookie: authentication", 64), Block: n.keys.Derive("flow cookie: encryption", 32)}},
 	})
 	if err != nil {
@@ -128,7 +129,7 @@ func (n *node) handler(p *program, stopping <-chan struct{}) (h http.Handler, cl
 		Limits: proxy.Limits{MaxBody: l.ProxyBody, Global: l.ProxyConcurrent, PerConnection: l.ProxyPerConnection},
 	})
 	return web.New(web.Deps{
-		Broker: n.broker, Proxy: out, Pages: []web.Surface{pages.Surface()}, Logger: n.log, TrustedProxies: n.config.proxies,
+		Broker: n.broker, Proxy: out, Pages: []web.Surface{pages.Surface(), assets.Surface()}, Logger: n.log, TrustedProxies: n.config.proxies,
 		PublicRate: l.PublicRate, PublicBurst: l.PublicBurst, Stopping: stopping,
 	}), out.Close, nil
 }

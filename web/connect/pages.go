@@ -222,8 +222,8 @@ func isKeyName(name string) bool {
 
 // explain puts a refusal where it belongs: beside its field, or above them all.
 func (u *UI) explain(page *formPage, f *broker.ConnectForm, at visit) {
-	say := func(text string) string {
-		return fill(text, "{app}", f.Environment.Label(), "{provider}", formName(f))
+	say := func(text, example string) string {
+		return fill(text, "{app}", f.Environment.Label(), "{provider}", formName(f), "{example}", example)
 	}
 	for i := range page.Fields {
 		v := &page.Fields[i]
@@ -235,12 +235,12 @@ func (u *UI) explain(page *formPage, f *broker.ConnectForm, at visit) {
 		case at.typed[v.Name] == "":
 			v.Problem = u.texts.FieldMissing
 		case v.Placeholder != "" && !f.Ask[i].Secret:
-			v.Problem = fill(say(u.texts.FieldExample), "{example}", v.Placeholder)
+			v.Problem = say(u.texts.FieldExample, v.Placeholder)
 		default:
-			v.Problem = say(u.texts.FieldWrong)
+			v.Problem = say(u.texts.FieldWrong, "")
 		}
 		return
 	}
 	text := u.texts.failure(at.refusal.Code)
-	page.Alert = &alertView{Title: say(text.Title), Text: say(text.Text)}
+	page.Alert = &alertView{Title: say(text.Title, ""), Text: say(text.Text, "")}
 }

@@ -15,8 +15,8 @@ type texts struct {
 	TheApp   string // stands for {app} where it is unknown
 	Provider string // stands for {provider} where it is unknown
 
-	ListTitle, ListLead, ListEmpty, ListNone       string
-	Search, SearchButton, Connected, ListConnected string
+	ListTitle, ListLead, ListEmpty, ListNone string
+	Search, SearchButton, Connected          string
 
 	FormTitle, RepairTitle                      string
 	LeadSignIn, LeadFields, LeadSignInFields    string
@@ -92,14 +92,13 @@ var english = texts{
 	TheApp:   "the app you came from",
 	Provider: "the provider",
 
-	ListTitle:     "Connect to {app}",
-	ListLead:      "Choose the account you want to connect.",
-	ListEmpty:     "There is nothing to connect right now. Go back to {app}.",
-	ListNone:      "Nothing matches. Try another name.",
-	Search:        "Search by name",
-	SearchButton:  "Search",
-	Connected:     "Connected",
-	ListConnected: "already connected",
+	ListTitle:    "Connect to {app}",
+	ListLead:     "Choose the account you want to connect.",
+	ListEmpty:    "There is nothing to connect right now. Go back to {app}.",
+	ListNone:     "Nothing matches. Try another name.",
+	Search:       "Search by name",
+	SearchButton: "Search",
+	Connected:    "Connected",
 
 	FormTitle:         "Connect {provider} to {app}",
 	RepairTitle:       "Reconnect {provider} to {app}",
@@ -152,7 +151,7 @@ var english = texts{
 	Failures: map[string]failureText{
 		"": {
 			Title: "Something went wrong",
-			Text:  "Nothing was connected.",
+			Text:  "We couldn’t finish this.",
 			Next:  startAgain + " " + tellApp,
 		},
 		broker.ErrProviderDenied.Code: {

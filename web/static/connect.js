@@ -49,9 +49,6 @@
     const input = form.querySelector("input[type=search]");
     const items = [...document.querySelectorAll("[data-name]")];
     const none = document.querySelector("[data-none]");
-    if (items.length === 0 || form.dataset.filter !== "all") {
-      return;
-    }
     form.querySelector("button").hidden = true;
     form.addEventListener("submit", (event) => event.preventDefault());
     const filter = () => {

@@ -1,0 +1,48 @@
+package storage_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/coatcheck/coatcheck/storage"
+)
+
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	s, err := storage.Open(t.Context(), "sqlite", storage.Options{Dir: dir, Exclusive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, storage.FileName)); err != nil {
+		t.Error(err)
+	}
+	second, err := storage.Open(t.Context(), "sqlite", storage.Options{Dir: dir, Exclusive: true})
+	if !errors.Is(err, storage.ErrInUse) || second != nil {
+		t.Errorf("a second server gets %v, %v", second, err)
+	}
+}
+
+func TestOpenNamesWhatIsSupported(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"", "SQLite", "sqlite:/var/lib", "postgres://user:pass%77ord@db.internal/x", "mysql"} {
+		_, err := storage.Open(t.Context(), name, storage.Options{Dir: t.TempDir()})
+		if err == nil || !strings.Contains(err.Error(), `not supported by this build`) || !strings.Contains(err.Error(), `"sqlite"`) {
+			t.Errorf("%q: %v", name, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), "ord@") || strings.Contains(err.Error(), "internal")) {
+			t.Errorf("the error repeats the address: %v", err)
+		}
+	}
+}
