@@ -207,8 +207,13 @@ func (b *Broker) freshened(ctx context.Context, i *Integration, c *Credential, o
 	if !ok {
 		return c, nil
 	}
-	if _, ok := p.(Renewer); !ok {
+	renewer, ok := p.(Renewer)
+	if !ok {
 		return c, nil
+	}
+	m, err := b.openMaterial(i.Environment, c)
+	if err != nil || !renewer.Renewable(m) {
+		return c, err
 	}
 	r := renewal{environment: i.Environment, connection: c.Connection, than: c.Version, why: whenDue}
 	if o.ForceRefresh {

@@ -167,7 +167,12 @@ func (b *Broker) outboundOf(p Provider, i *Integration, key string, t *Ticket) (
 		return o, false, nil
 	}
 	now, end := b.Now(), t.ExpiresAt
-	if r, ok := p.(Renewer); ok && (t.Renewable || r.Renewable(m)) {
+	r, ok := p.(Renewer)
+	renewable := ok && (t.Renewable || r.Renewable(m))
+	if !renewable && !now.Before(end) {
+		return nil, false, ErrNeedsReauth.Saying("the credential has expired and there is nothing to renew it with")
+	}
+	if renewable {
 		f := p.Facts()
 		end = end.Add(-max(minServed, f.ServesBuffer))
 		if life := t.ExpiresAt.Sub(t.ObtainedAt); life > 0 && life < 2*minServed {

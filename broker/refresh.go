@@ -57,7 +57,7 @@ func (e *RefreshError) Unwrap() error { return e.Err }
 func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
 	patience := time.NewTimer(waiterPatience)
 	defer patience.Stop()
-	for {
+	for again := true; ; again = false {
 		flight := b.flights.DoChan(string(r.connection), func() (any, error) {
 			b.work.Add(1)
 			defer b.work.Done()
@@ -72,10 +72,10 @@ func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
 			if !ok {
 				return nil, ErrInternal
 			}
-			if r.why == whenDue || c.Version > r.than {
+			if r.why == whenDue || c.Version > r.than || !again {
 				return c, nil
 			}
-			// The flight was somebody else's, who had an older token and was content with ours.
+			// The flight may have been somebody else's, who had an older token and was content with ours.
 		case <-ctx.Done():
 			return nil, ErrRefreshTimeout.Because(ctx.Err())
 		case <-patience.C:
@@ -115,7 +115,10 @@ func (b *Broker) renewOnce(ctx context.Context, r renewal) (*Credential, error) 
 	if err != nil {
 		return nil, err
 	}
-	if t.renewer == nil || b.satisfies(t, c, r) {
+	if t.renewer == nil {
+		return c, b.runOut(ctx, t, c)
+	}
+	if b.satisfies(t, c, r) {
 		return c, nil
 	}
 	if err := b.standsInTheWay(t, c, r); err != nil {
@@ -144,11 +147,11 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, outcome *gat
 		return c, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt)
 	}
 	m, err := b.openMaterial(r.environment, c)
-	if err == nil && !t.renewer.Renewable(m) {
-		return c, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt)
-	}
 	if err != nil {
 		return nil, errors.Join(err, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
+	}
+	if !t.renewer.Renewable(m) {
+		return c, errors.Join(b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt), b.runOut(ctx, t, c))
 	}
 	h := &Holding{Client: t.client, Config: configValues(t.connection.Config, m.Details), Material: m}
 	got, failure, repeated := b.ask(ctx, t.renewer, h)
@@ -293,7 +296,7 @@ func gateName(f *Facts, i *Integration) string {
 }
 
 func retryAfter(err error) time.Duration {
-	var closed *gate.Closed
+	var closed *gate.ClosedError
 	if errors.As(err, &closed) {
 		return closed.RetryAfter
 	}

@@ -288,3 +288,38 @@ func waitFor(t *testing.T, condition func() bool) {
 		}
 	}
 }
+
+// A token that ran out with nothing to renew it is given as it is by a read, refused by the proxy, and its connection
+// says so.
+func TestATokenThatCannotBeRenewedRunsOut(t *testing.T) {
+	r := newRig(t)
+	_, _, err := r.broker.Import(t.Context(), r.who, broker.ImportInput{Integration: "one", Key: "c", Material: &broker.Material{
+		Type: "OAUTH2", Access: broker.NewSecret("the-only-token"), ExpiresAt: r.clock.Now().Add(time.Hour),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref := broker.ConnectionRef{Integration: "one", Key: "c"}
+	for _, force := range []bool{false, true} {
+		got, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{ForceRefresh: force})
+		if err != nil || got.Material.Access.Reveal() != "the-only-token" {
+			t.Fatalf("before its end: %v", err)
+		}
+	}
+	r.clock.advance(2 * time.Hour)
+	stop := r.run()
+	defer stop()
+	waitFor(t, func() bool {
+		c, err := r.broker.Connection(t.Context(), r.who, ref)
+		return err == nil && c.Status == broker.Expired
+	})
+	if got := r.reveal(ref); got.Material.Access.Reveal() != "the-only-token" {
+		t.Fatal("another token")
+	}
+	if _, err := r.broker.Outbound(t.Context(), r.who, "one", "c"); !errors.Is(err, broker.ErrNeedsReauth) {
+		t.Fatalf("proxy: %v", err)
+	}
+	if n, _ := r.provider.count(); n != 0 {
+		t.Fatalf("%d requests", n)
+	}
+}

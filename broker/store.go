@@ -74,9 +74,10 @@ type FlowStore interface {
 	CreateFlow(ctx context.Context, f *Flow, maxStarts int, t Trail) (ok bool, err error)
 	// FlowByState finds a flow by the hash of its state.
 	FlowByState(ctx context.Context, hash []byte) (*Flow, error)
-	// ConsumeFlow takes an open flow out of use; ok is false if it was not open. Of any number of callers one gets true.
+	// ConsumeFlow takes an open flow out of use and erases its Secrets; ok is false if it was not open. Of any number of
+	// callers one gets true.
 	ConsumeFlow(ctx context.Context, id FlowID, at time.Time) (ok bool, err error)
-	// FailFlow ends an open or consumed flow; on any other it changes nothing.
+	// FailFlow ends an open or consumed flow and erases its Secrets; on any other it changes nothing.
 	FailFlow(ctx context.Context, id FlowID, code string, at time.Time, t Trail) error
 	// InterruptedFlows lists flows that were consumed before then and have no result.
 	InterruptedFlows(ctx context.Context, before time.Time) ([]*Flow, error)

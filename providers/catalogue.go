@@ -29,8 +29,8 @@ type Options struct {
 	Builtin []byte
 	// Overlays add entries and replace ours, the later over the earlier.
 	Overlays []File
-	// Client makes the requests. Its transport decides which addresses may be reached; it never follows a redirect here,
-	// whatever its own policy says.
+	// Client makes the requests. Its transport, which must be set, decides which addresses may be reached; without one no
+	// request is made. It never follows a redirect here, whatever its own policy says.
 	Client *http.Client
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
@@ -68,10 +68,10 @@ type layer struct {
 }
 
 // Load reads the catalogue files. The built-in one is only cut into entries, see [Catalogue.Check]; of the overlays
-// everything is checked. The error is [Problems]: all that is wrong with them.
+// everything is checked. The error is [CatalogueError]: all that is wrong with them.
 func Load(o Options) (*Catalogue, error) {
 	c := &Catalogue{deps: newDeps(o), items: map[string]func() (broker.Provider, error){}}
-	var all Problems
+	var all CatalogueError
 	for i, f := range append([]File{{Name: "providers.yaml", Data: o.Builtin}}, o.Overlays...) {
 		l, ps := readLayer(f)
 		l.builtin = i == 0
@@ -96,24 +96,38 @@ func Load(o Options) (*Catalogue, error) {
 }
 
 func newDeps(o Options) *deps {
-	d := &deps{client: o.Client, now: o.Now, checkURL: o.CheckURL, reach: o.Reach}
+	d := &deps{now: o.Now, checkURL: httpsOnly, reach: o.Reach}
 	if d.now == nil {
 		d.now = time.Now
 	}
-	if d.checkURL == nil {
-		d.checkURL = httpsOnly
+	if o.CheckURL != nil {
+		d.checkURL = func(raw string, literal bool) (*url.URL, error) {
+			u, err := o.CheckURL(raw, literal)
+			if err != nil {
+				return nil, broker.ErrURLNotAllowed.Because(err)
+			}
+			return u, nil
+		}
 	}
 	if d.reach == nil {
 		d.reach = unreachable
 	}
 	// A copy, so that the caller's own client keeps its policy.
-	client := http.Client{Timeout: callTimeout}
-	if o.Client != nil {
+	client := http.Client{Timeout: callTimeout, Transport: noTransport{}}
+	if o.Client != nil && o.Client.Transport != nil {
 		client.Transport = o.Client.Transport
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	d.client = &client
 	return d
+}
+
+// noTransport sends nothing: without a transport of the caller's there is no policy for what may be reached.
+type noTransport struct{}
+
+// RoundTrip refuses.
+func (noTransport) RoundTrip(*http.Request) (*http.Response, error) {
+	return nil, broker.ErrEgressBlocked
 }
 
 // Provider finds an entry. An entry of the built-in catalogue that cannot be decoded is not found; [Catalogue.Check] says
@@ -130,9 +144,9 @@ func (c *Catalogue) Provider(name string) (broker.Provider, bool) {
 // Names lists all entries, sorted.
 func (c *Catalogue) Names() []string { return slices.Clone(c.names) }
 
-// Check decodes every entry and gives all that is wrong as [Problems]. It is the test of the built-in catalogue.
+// Check decodes every entry and gives all that is wrong as [CatalogueError]. It is the test of the built-in catalogue.
 func (c *Catalogue) Check() error {
-	var all Problems
+	var all CatalogueError
 	for i := range c.layers {
 		all = append(all, c.checkLayer(i, nil)...)
 	}
@@ -144,13 +158,13 @@ func (c *Catalogue) Check() error {
 
 // readLayer cuts a file into entries. A file that cannot be cut, or whose pieces do not parse by themselves, is parsed
 // whole: then the positions in its errors are right too.
-func readLayer(f File) (*layer, Problems) {
+func readLayer(f File) (*layer, CatalogueError) {
 	l := &layer{file: f.Name, entries: map[string]func() (*yaml.Node, error){}}
 	chunks, ok := split(f.Data)
 	if !ok {
 		return readWhole(l, f)
 	}
-	var all Problems
+	var all CatalogueError
 	for _, ch := range chunks {
 		if l.entries[ch.name] != nil {
 			all = append(all, Problem{File: f.Name, Line: ch.line, Column: 1, Entry: ch.name, Text: "stands here twice"})
@@ -167,7 +181,7 @@ func readLayer(f File) (*layer, Problems) {
 	return l, all
 }
 
-func readWhole(l *layer, f File) (*layer, Problems) {
+func readWhole(l *layer, f File) (*layer, CatalogueError) {
 	root, err := parse(f.Data, 1)
 	if err != nil {
 		return l, problems(f.Name, "", err)
@@ -189,9 +203,9 @@ func readWhole(l *layer, f File) (*layer, Problems) {
 }
 
 // checkLayer decodes all entries of a layer, on all processors: a whole foreign catalogue takes some tenths of a second.
-func (c *Catalogue) checkLayer(i int, warn func(provider, message string)) Problems {
+func (c *Catalogue) checkLayer(i int, warn func(provider, message string)) CatalogueError {
 	names := slices.Sorted(maps.Keys(c.layers[i].entries))
-	results := make([]Problems, len(names))
+	results := make([]CatalogueError, len(names))
 	warnings := make([]string, len(names))
 	work := make(chan int)
 	var wg sync.WaitGroup
@@ -216,14 +230,14 @@ func (c *Catalogue) checkLayer(i int, warn func(provider, message string)) Probl
 }
 
 // checkEntry reports what is wrong with an entry, and what in it has no effect.
-func (c *Catalogue) checkEntry(i int, name string) (Problems, string) {
+func (c *Catalogue) checkEntry(i int, name string) (CatalogueError, string) {
 	l := c.layers[i]
 	own, err := l.entries[name]()
 	if err != nil {
 		return problems(l.file, name, err), ""
 	}
 	if own == nil {
-		return Problems{{File: l.file, Entry: name, Text: "the entry is empty"}}, ""
+		return CatalogueError{{File: l.file, Entry: name, Text: "the entry is empty"}}, ""
 	}
 	s, err := c.spec(i, name)
 	if err != nil {

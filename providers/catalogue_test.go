@@ -325,7 +325,7 @@ func TestOverlayReplacesAnEntryButNotOurAdditions(t *testing.T) {
 			if f.DisplayName != "Theirs" || f.HasProxy || !f.Usable {
 				t.Errorf("the entry was not replaced: %+v", f)
 			}
-			s := specOf(p)
+			s := baseOf(p).spec
 			if (s.revoke != nil) != tt.revokes || (s.identity != nil) != tt.identify {
 				t.Errorf("revokes %v, identifies %v", s.revoke != nil, s.identity != nil)
 			}
@@ -334,16 +334,6 @@ func TestOverlayReplacesAnEntryButNotOurAdditions(t *testing.T) {
 			}
 		})
 	}
-}
-
-func specOf(p broker.Provider) *spec {
-	switch p := p.(type) {
-	case *oauth2Provider:
-		return p.spec
-	case *clientCredentials:
-		return p.spec
-	}
-	return nil
 }
 
 func TestOverlayExtendsTheEntryOfItsOwnName(t *testing.T) {

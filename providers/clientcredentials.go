@@ -54,7 +54,11 @@ func (p *clientCredentials) Endpoint(h *broker.Holding) string {
 // Renew asks for another token, once.
 func (p *clientCredentials) Renew(ctx context.Context, h *broker.Holding) (*broker.Obtained, error) {
 	got, err := p.ask(ctx, h)
-	return got, asFailure(err)
+	if err != nil {
+		return nil, asFailure(err)
+	}
+	got.Config = nil
+	return got, nil
 }
 
 // ask sends the request for a token.
@@ -89,12 +93,11 @@ func (p *clientCredentials) ask(ctx context.Context, h *broker.Holding) (*broker
 	if err != nil {
 		return nil, p.ofOwnClient(err, h)
 	}
-	got := p.obtained(t, client, nil)
-	got.Material.Details = h.Material.Details
-	if got.Material.ExpiresAt.IsZero() {
-		got.Material.ExpiresAt = p.assumedEnd()
+	m := p.material(t, h.Material)
+	if m.ExpiresAt.IsZero() {
+		m.ExpiresAt = p.assumedEnd()
 	}
-	return got, nil
+	return &broker.Obtained{Material: m, Config: p.metadata(t, client)}, nil
 }
 
 // adapt does what is particular to this grant: with "basic" the client is in the header alone, with "custom" its parameters
@@ -152,8 +155,5 @@ func (p *clientCredentials) assumedEnd() time.Time {
 
 // CheckMaterial refuses what cannot be a token.
 func (p *clientCredentials) CheckMaterial(m *broker.Material) error {
-	if m.Access.IsZero() && !m.Details["client_id"].IsZero() {
-		return nil // an import of a client alone: the first use asks for a token
-	}
 	return checkToken(m.Access, "token")
 }

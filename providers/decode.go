@@ -32,11 +32,11 @@ func (p Problem) String() string {
 	return s + ": " + p.Text
 }
 
-// Problems is everything that is wrong with the catalogue files. It is the error that [Load] gives.
-type Problems []Problem
+// CatalogueError is everything that is wrong with the catalogue files. It is the error that [Load] gives.
+type CatalogueError []Problem
 
 // Error lists the problems, a line each.
-func (ps Problems) Error() string {
+func (ps CatalogueError) Error() string {
 	lines := make([]string, len(ps))
 	for i, p := range ps {
 		lines[i] = p.String()
@@ -45,7 +45,7 @@ func (ps Problems) Error() string {
 }
 
 // sorted orders the problems by file and line and drops repetitions: an alias repeats the problems of its target.
-func (ps Problems) sorted() Problems {
+func (ps CatalogueError) sorted() CatalogueError {
 	slices.SortStableFunc(ps, func(a, b Problem) int {
 		if c := strings.Compare(a.File, b.File); c != 0 {
 			return c
@@ -166,8 +166,8 @@ func loadErrors(err error, at *yaml.Node) []*yaml.LoadError {
 }
 
 // problems puts an error of the YAML library into our form.
-func problems(file, name string, err error) Problems {
-	var out Problems
+func problems(file, name string, err error) CatalogueError {
+	var out CatalogueError
 	for _, e := range loadErrors(err, nil) {
 		// The library names the Go type; whoever reads this has never seen it.
 		text, _, _ := strings.Cut(e.Message, " in type ")

@@ -286,7 +286,7 @@ func eachPair(n *yaml.Node, do func(key string, value *yaml.Node) error) error {
 	seen := make(map[string]bool, len(n.Content)/2)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
-		err := error(nil)
+		var err error
 		switch {
 		case key.Kind != yaml.ScalarNode:
 			err = faults(key, "expected a name")

@@ -155,9 +155,13 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			t.Errorf("%d: renewal %+v", status, e)
 		}
 		_, err = p.Revoke(t.Context(), h)
-		failed(t, err)
+		if e := failed(t, err); e.Class != broker.Transient {
+			t.Errorf("%d: revocation %+v", status, e)
+		}
 		_, err = p.Identify(t.Context(), h)
-		failed(t, err)
+		if e := failed(t, err); e.Class != broker.Transient {
+			t.Errorf("%d: identity %+v", status, e)
+		}
 		if c := s.Counts(); c.Collected != 0 || c.Tokens != 1 || c.Revocations != 1 || c.Identities != 1 {
 			t.Errorf("%d: %+v", status, c)
 		}

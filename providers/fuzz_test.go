@@ -2,18 +2,12 @@ package providers
 
 import (
 	"errors"
-	"os"
 	"testing"
 
 	"github.com/coatcheck/coatcheck/broker"
 )
 
 func FuzzOverlay(f *testing.F) {
-	data, err := os.ReadFile("testdata/common-format.yaml")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(data)
 	for _, seed := range []string{
 		acme, freeHosts, "a:\n  alias: a\n", "a: &x {}\nb: *x\n", "{a: {auth_mode: NONE, display_name: A}}", "a:\n  auth_mode: [\n", "- x\n", "\t", "a:\n\tb: c\n",
 		"a:\n  display_name: A\n  auth_mode: BASIC\n  proxy: {base_url: 'https://${connectionConfig.x}.a.example'}\n",
@@ -25,7 +19,7 @@ func FuzzOverlay(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		o.Overlays = []File{{Name: "fuzz.yaml", Data: data}}
 		c, err := Load(o)
-		var ps Problems
+		var ps CatalogueError
 		if err != nil {
 			if !errors.As(err, &ps) || len(ps) == 0 {
 				t.Fatalf("not a list of problems: %v", err)

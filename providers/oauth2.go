@@ -109,15 +109,13 @@ func (p *oauth2Provider) Exchange(ctx context.Context, r *broker.ExchangeRequest
 	if err := checkIDToken(t.raw, r.Client.ID, r.Nonce, p.now()); err != nil {
 		return nil, err
 	}
-	got := p.obtained(t, r.Client, nil)
-	maps.Copy(returned, got.Config)
+	maps.Copy(returned, p.metadata(t, r.Client))
 	for name := range returned {
 		if r.Config[name] != "" {
 			delete(returned, name)
 		}
 	}
-	got.Config = returned
-	return got, nil
+	return &broker.Obtained{Material: p.material(t, nil), Config: returned}, nil
 }
 
 // request gives the library's configuration for a token endpoint, and the call that carries its request.
@@ -133,6 +131,9 @@ func (b *base) request(endpoint *urlTemplate, client *broker.Client, sc *scope) 
 		cfg.ClientSecret = ""
 	}
 	call := &tokenCall{deps: b.deps, format: b.spec.entry.BodyFormat, params: url.Values{}}
+	if b.spec.mode == modeOAuth2 && call.format == "query" {
+		call.format = "form" // the format's meaning in this mode: a code and a secret in a URL would end up in logs
+	}
 	if auth.rawBasic {
 		call.basic = url.UserPassword(client.ID, client.Secret.Reveal())
 	}
@@ -148,28 +149,35 @@ func (b *base) result(call *tokenCall, secrets ...string) (*token, error) {
 	return b.spec.rules.read(a, secrets)
 }
 
-// obtained makes a credential of a token. An answer without a refresh token keeps the old one.
-func (b *base) obtained(t *token, client *broker.Client, old *broker.Material) *broker.Obtained {
+// material makes a credential of a token. What an answer leaves out is kept from the old one.
+func (b *base) material(t *token, old *broker.Material) *broker.Material {
 	m := &broker.Material{
 		Type: b.spec.facts.CredentialType, Access: broker.NewSecret(t.access), Refresh: broker.NewSecret(t.refresh),
 		Answer: broker.NewSecret(string(t.raw)), ExpiresAt: t.expires, RefreshExpiresAt: t.refreshUntil, Scopes: t.scopes,
 	}
-	if old != nil && m.Refresh.IsZero() {
+	if old == nil {
+		return m
+	}
+	m.Details = old.Details
+	if m.Refresh.IsZero() {
 		m.Refresh, m.RefreshExpiresAt = old.Refresh, old.RefreshExpiresAt
 	}
-	if old != nil {
-		m.Details = old.Details
-		if m.Scopes == nil {
-			m.Scopes = old.Scopes
-		}
+	if m.Scopes == nil {
+		m.Scopes = old.Scopes
 	}
+	return m
+}
+
+// metadata takes what the entry wants of the first token answer into connection config: text and booleans. Later answers
+// do not change where a connection's calls go.
+func (b *base) metadata(t *token, client *broker.Client) map[string]string {
 	values := map[string]string{}
 	for _, path := range b.spec.entry.TokenMetadata {
 		if v, ok := lookup(t.raw, path); ok && (v.Kind() == '"' || v.Kind() == 't' || v.Kind() == 'f') {
 			values[path] = scalarText(v)
 		}
 	}
-	return &broker.Obtained{Material: m, Config: b.capture(values, client)}
+	return b.capture(values, client)
 }
 
 // Renewable reports whether there is a refresh token.
@@ -216,7 +224,7 @@ func (p *oauth2Provider) Renew(ctx context.Context, h *broker.Holding) (*broker.
 	if err != nil {
 		return nil, err
 	}
-	return p.obtained(t, client, h.Material), nil
+	return &broker.Obtained{Material: p.material(t, h.Material)}, nil
 }
 
 // CheckMaterial refuses what cannot be an OAuth 2 token.

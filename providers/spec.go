@@ -206,6 +206,9 @@ func (c *compiler) compileAllFields() {
 	for _, p := range e.PostConnection.Capture {
 		c.known(p.Key, true)
 	}
+	if c.mode == modeClientCredentials {
+		c.known("oauth_scopes", true) // in place of the integration's, decided by the app's backend
+	}
 }
 
 // known lets connection config have a value that no field declares.

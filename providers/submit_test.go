@@ -151,7 +151,9 @@ func TestClientCredentialsRequests(t *testing.T) {
 			_, err := p.Submit(t.Context(), &broker.Holding{
 				Client: &broker.Client{Scopes: []string{"read", "write"}}, Config: map[string]string{"tenant": "t"},
 			}, secrets("client_id", "id", "client_secret", "a/b+"))
-			failed(t, err)
+			if e := failed(t, err); e.Code != "stop" {
+				t.Errorf("got %+v", e)
+			}
 			got := s.TokenRequests()[0]
 			kind := map[string]string{"form": "application/x-www-form-urlencoded", "json": "application/json"}[tt.contentType]
 			if got.Body != tt.body || got.Query != tt.query || got.Authorization != tt.authorization || got.ContentType != kind {

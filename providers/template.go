@@ -138,26 +138,26 @@ func (p *templateParser) placeholder() (part, error) {
 	return part{ref: name}, nil
 }
 
-func (s sequence) text(literal string) sequence {
+func (q sequence) text(literal string) sequence {
 	if literal == "" {
-		return s
+		return q
 	}
-	return append(s, part{text: literal})
+	return append(q, part{text: literal})
 }
 
 // trimmed drops the space around an alternative.
-func (s sequence) trimmed() sequence {
-	s = slices.Clone(s)
-	if n := len(s); n > 0 {
-		s[0].text = strings.TrimLeft(s[0].text, " ")
-		s[n-1].text = strings.TrimRight(s[n-1].text, " ")
+func (q sequence) trimmed() sequence {
+	q = slices.Clone(q)
+	if n := len(q); n > 0 {
+		q[0].text = strings.TrimLeft(q[0].text, " ")
+		q[n-1].text = strings.TrimRight(q[n-1].text, " ")
 	}
-	return slices.DeleteFunc(s, func(p part) bool { return p.text == "" && p.ref == "" && p.fn == "" })
+	return slices.DeleteFunc(q, func(p part) bool { return p.text == "" && p.ref == "" && p.fn == "" })
 }
 
 // each calls do for every part, those inside functions included.
-func (s sequence) each(do func(part)) {
-	for _, p := range s {
+func (q sequence) each(do func(part)) {
+	for _, p := range q {
 		do(p)
 		p.arg.each(do)
 	}

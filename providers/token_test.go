@@ -140,6 +140,11 @@ func TestTokenRequests(t *testing.T) {
 			refresh:  "client_id=test-client&client_secret=a%2Fb%2B&expires_in=1800&grant_type=refresh_token&refresh_token=R",
 		},
 		{
+			name: "a query is no place for a code", lines: "body_format: query\ndisable_pkce: true",
+			exchange: "client_id=test-client&client_secret=a%2Fb%2B&" + code + "&grant_type=authorization_code&" + redirect,
+			refresh:  "client_id=test-client&client_secret=a%2Fb%2B&grant_type=refresh_token&refresh_token=R",
+		},
+		{
 			name: "query and renewal URL are kept", lines: "disable_pkce: true\ntoken_url: SERVER/token?v=1&x=y\nrefresh_url: SERVER/token?renew=1", query: "v=1&x=y", atQuery: "renew=1",
 			exchange: "client_id=test-client&client_secret=a%2Fb%2B&" + code + "&grant_type=authorization_code&" + redirect,
 			refresh:  "client_id=test-client&client_secret=a%2Fb%2B&grant_type=refresh_token&refresh_token=R",

@@ -181,6 +181,7 @@ func (t *urlTemplate) encode(p part, at place, v string) (string, error) {
 		return v, checkHostEnd(p.ref, v)
 	case queryPlace:
 		return url.QueryEscape(v), nil
+	case pathPlace:
 	}
 	if t.keepSlash && strings.HasPrefix(p.ref, "connectionConfig.") {
 		segments := strings.Split(v, "/")

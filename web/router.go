@@ -29,10 +29,10 @@ func newRouter(gate *kit.Gate, surfaces []kit.Surface) *router {
 		own:   kit.Surface{Name: "router"},
 	}
 	var all []mounted
-	for i := range surfaces {
-		for _, row := range surfaces[i].Routes {
+	for _, s := range surfaces {
+		for _, row := range s.Routes {
 			row.Path = trimSlash(row.Path)
-			all = append(all, mounted{&surfaces[i], row})
+			all = append(all, mounted{&s, row})
 		}
 	}
 	// mux takes the first row that fits. The brace sorts behind letters, so fixed segments win over ids.

@@ -23,7 +23,7 @@ func TestNothingAcknowledgedIsLostWhenTheBrokerIsKilled(t *testing.T) {
 	provider := providertest.New(t, providertest.Knobs{Rotate: true, Grace: time.Minute, Slow: 10 * time.Millisecond})
 	p := newProcess(t, provider)
 	seed := rand.Uint64()
-	random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // it picks moments
+	random := rand.New(rand.NewPCG(seed, 1))
 	t.Logf("seed %d", seed)
 
 	var mu sync.Mutex
@@ -142,7 +142,7 @@ func TestASecondServerIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), bin, "serve", "--config", filepath.Join(p.dir, "coatcheck.yaml")).CombinedOutput() //nolint:gosec // our own binary
+	out, err := exec.CommandContext(t.Context(), bin, "serve", "--config", filepath.Join(p.dir, "coatcheck.yaml")).CombinedOutput()
 	if err == nil || !containsLine(string(out), "database_in_use") {
 		t.Fatalf("%v: %s", err, out)
 	}
@@ -159,7 +159,7 @@ func TestTheServerNoticesKeysOfTheCommandLine(t *testing.T) {
 			t.Fatal(err)
 		}
 		args = append(args, "--config", filepath.Join(p.dir, "coatcheck.yaml"))
-		out, err := exec.CommandContext(t.Context(), bin, args...).CombinedOutput() //nolint:gosec // our own binary
+		out, err := exec.CommandContext(t.Context(), bin, args...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %v\n%s", args, err, out)
 		}

@@ -40,7 +40,7 @@ func (c *demoCommand) Run(p *program) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, cleanUp()) }()
-	d, err := listenDemo(c.Listen)
+	d, err := listenDemo(p.ctx, c.Listen)
 	if err != nil {
 		return err
 	}
@@ -91,25 +91,25 @@ func (c *demoCommand) dataDir() (dir string, cleanUp func() error, err error) {
 type demo struct{ broker, provider, app net.Listener }
 
 // listenDemo takes the usual port for the broker, or a free one, and free ports for the others.
-func listenDemo(addr string) (*demo, error) {
+func listenDemo(ctx context.Context, addr string) (*demo, error) {
 	named := addr != ""
 	if !named {
 		addr = defaultListen
 	}
-	b, err := net.Listen("tcp", addr)
+	b, err := listen(ctx, addr)
 	if err != nil && !named {
-		b, err = net.Listen("tcp", "127.0.0.1:0")
+		b, err = listen(ctx, "127.0.0.1:0")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, err
 	}
-	provider, err := net.Listen("tcp", "127.0.0.1:0")
+	provider, err := listen(ctx, "127.0.0.1:0")
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, err
 	}
-	app, err := net.Listen("tcp", "127.0.0.1:0")
+	app, err := listen(ctx, "127.0.0.1:0")
 	if err != nil {
-		return nil, fmt.Errorf("listen: %w", err)
+		return nil, err
 	}
 	return &demo{b, provider, app}, nil
 }

@@ -58,7 +58,7 @@ func startDemo(t *testing.T) string {
 		t.Fatal(err)
 	}
 	var out lockedBuffer
-	cmd := exec.Command(bin, "demo", "--listen", "127.0.0.1:0") //nolint:gosec // our own binary
+	cmd := exec.Command(bin, "demo", "--listen", "127.0.0.1:0")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func picture(t *testing.T, ctx context.Context, name string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name), raw, 0o644); err != nil { //nolint:gosec // a picture for everybody
+	if err := os.WriteFile(filepath.Join(dir, name), raw, 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -109,7 +109,7 @@ func (p *process) start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	cmd := exec.Command(bin, append([]string{"serve", "--config", filepath.Join(p.dir, "coatcheck.yaml")}, p.args...)...) //nolint:gosec // our own binary
+	cmd := exec.Command(bin, append([]string{"serve", "--config", filepath.Join(p.dir, "coatcheck.yaml")}, p.args...)...)
 	cmd.Stdout, cmd.Stderr = &p.log, &p.log
 	cmd.Env = append(os.Environ(), p.env...)
 	if err := cmd.Start(); err != nil {

@@ -41,12 +41,21 @@ func (c *serveCommand) Run(p *program) error {
 	if err := n.declare(p); err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", cfg.Listen)
+	listener, err := listen(p.ctx, cfg.Listen)
 	if err != nil {
-		return fmt.Errorf("listen: %w", err)
+		return err
 	}
 	p.say("coatcheck %s listens on %s, public URL %s", version, listener.Addr(), cfg.PublicURL)
 	return n.serve(p, listener)
+}
+
+// listen opens a TCP port.
+func listen(ctx context.Context, addr string) (net.Listener, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return l, nil
 }
 
 // declare writes what the file says, and sees to it that there is an environment and a key to begin with.

@@ -91,7 +91,8 @@ func (s *Server) authorize(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Unlock()
 	back.RawQuery = answer.Encode()
-	http.Redirect(w, r, back.String(), http.StatusFound)
+	w.Header().Set("Location", back.String())
+	w.WriteHeader(http.StatusFound)
 }
 
 // refusal is an OAuth error.

@@ -18,7 +18,7 @@ import (
 // The client that the provider knows.
 const (
 	ClientID     = "test-client"
-	ClientSecret = "test-client-secret-0123456789" //nolint:gosec // it opens nothing
+	ClientSecret = "test-client-secret-0123456789"
 )
 
 // Server is a provider. Its methods may be called while it answers.

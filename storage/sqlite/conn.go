@@ -41,7 +41,7 @@ func (c *conn) stmt(query string) (*sql.Stmt, error) {
 
 // exec runs a statement and gives the number of rows that it changed.
 func (c *conn) exec(query string, args ...any) (int64, error) {
-	s, err := c.stmt(query)
+	s, err := c.stmt(query) //nolint:sqlclosecheck // it is kept as long as the connection
 	if err != nil {
 		return 0, err
 	}
@@ -54,7 +54,7 @@ func (c *conn) exec(query string, args ...any) (int64, error) {
 
 // insert runs a statement and gives the number of the row that it made.
 func (c *conn) insert(query string, args ...any) (int64, error) {
-	s, err := c.stmt(query)
+	s, err := c.stmt(query) //nolint:sqlclosecheck // it is kept as long as the connection
 	if err != nil {
 		return 0, err
 	}
@@ -67,7 +67,7 @@ func (c *conn) insert(query string, args ...any) (int64, error) {
 
 // row reads the first row of a statement's result into dest. Without one the error is sql.ErrNoRows.
 func (c *conn) row(query string, args []any, dest ...any) error {
-	s, err := c.stmt(query)
+	s, err := c.stmt(query) //nolint:sqlclosecheck // it is kept as long as the connection
 	if err != nil {
 		return err
 	}
@@ -86,11 +86,11 @@ func (c *conn) exists(query string, args ...any) (bool, error) {
 
 // all hands every row of a statement's result to scan.
 func (c *conn) all(scan func(*sql.Rows) error, query string, args ...any) error {
-	s, err := c.stmt(query)
+	s, err := c.stmt(query) //nolint:sqlclosecheck // it is kept as long as the connection
 	if err != nil {
 		return err
 	}
-	rows, err := s.QueryContext(c.ctx, args...) //nolint:sqlclosecheck // each closes it
+	rows, err := s.QueryContext(c.ctx, args...)
 	if err != nil {
 		return c.note(err)
 	}
@@ -99,7 +99,7 @@ func (c *conn) all(scan func(*sql.Rows) error, query string, args ...any) error 
 
 // allOnce is all for a text that was put together, and is not worth keeping.
 func (c *conn) allOnce(scan func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := c.sql.QueryContext(c.ctx, query, args...) //nolint:sqlclosecheck // each closes it
+	rows, err := c.sql.QueryContext(c.ctx, query, args...)
 	if err != nil {
 		return c.note(err)
 	}
@@ -177,7 +177,7 @@ func (p *pool) take(ctx context.Context) (*conn, error) {
 	if c != nil {
 		return c, nil
 	}
-	c, err := connect(p.forever, p.db)
+	c, err := connect(p.forever, p.db) //nolint:contextcheck // it outlives who asks first
 	if err != nil {
 		p.idle <- nil
 	}

@@ -34,8 +34,9 @@ func (d *DB) migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, migrationPatience)
+	patience, cancel := context.WithTimeout(ctx, migrationPatience)
 	defer cancel()
+	ctx = context.WithoutCancel(ctx) // it ends the waiting, not the work
 	for {
 		current, err := schemaVersion(ctx, db)
 		if err != nil {
@@ -56,7 +57,7 @@ func (d *DB) migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 		}
 		select {
 		case <-time.After(migrationLook):
-		case <-ctx.Done():
+		case <-patience.Done():
 			return fmt.Errorf("%w, and its schema has to be migrated", ErrInUse)
 		}
 	}
@@ -79,7 +80,6 @@ func (d *DB) migrateLocked(ctx context.Context, db *sql.DB, migrations fs.FS) (e
 	if !d.exclusive {
 		defer func() { err = errors.Join(err, d.lock.Unlock()) }()
 	}
-	ctx = context.WithoutCancel(ctx) // patience is for waiting, not for the work
 	current, err := schemaVersion(ctx, db)
 	if err != nil {
 		return interpret("read schema version", err)

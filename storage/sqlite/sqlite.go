@@ -109,7 +109,7 @@ func open(ctx context.Context, o Options, migrations fs.FS) (_ *DB, err error) {
 			_ = writing.Close()
 		}
 	}()
-	if err := check(ctx, writing); err != nil {
+	if err := check(forever, writing); err != nil {
 		return nil, err
 	}
 	if err := d.migrate(ctx, writing, migrations); err != nil {

@@ -304,13 +304,14 @@ func plan(t *testing.T, c *conn, query string) []string {
 	t.Helper()
 	rows, err := c.sql.QueryContext(c.ctx, "EXPLAIN QUERY PLAN "+query, make([]any, strings.Count(query, "?"))...)
 	ok(t, err)
+	defer func() { ok(t, rows.Close()) }()
 	var steps []string
 	for rows.Next() {
 		var step string
 		ok(t, rows.Scan(new(int), new(int), new(int), &step))
 		steps = append(steps, step)
 	}
-	ok(t, errors.Join(rows.Err(), rows.Close()))
+	ok(t, rows.Err())
 	return steps
 }
 

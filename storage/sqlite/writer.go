@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"runtime/debug"
 	"sync"
@@ -165,68 +166,73 @@ func (w *writer) serve(batch []*request) {
 // its err. Few requests fail, so at first they run without savepoints, which would copy every page that each of them
 // changes. When one fails, all that was done is undone, and they run again, each in a savepoint of its own.
 func (w *writer) commit(batch []*request) error {
-	failed, err := w.transact(batch, w.attempt)
-	if !failed || err != nil || len(batch) == 1 {
+	err := w.transact(batch, w.attempt)
+	if !errors.Is(err, errRefused) {
 		return err
 	}
-	_, err = w.transact(batch, w.attemptEach)
-	return err
+	if len(batch) == 1 {
+		return nil
+	}
+	return w.transact(batch, w.attemptEach)
 }
 
-// transact runs the requests in a transaction, which it commits if none has failed.
-func (w *writer) transact(batch []*request, attempt func([]*request) (failed bool, err error)) (failed bool, err error) {
+// errRefused says that one of the requests has failed, and that the others can be tried again without it.
+var errRefused = errors.New("a request was refused")
+
+// transact runs attempt in a transaction and commits it.
+func (w *writer) transact(batch []*request, attempt func([]*request) error) error {
 	if err := w.connect(); err != nil {
-		return false, err
+		return err
 	}
 	if _, err := w.conn.exec("BEGIN IMMEDIATE"); err != nil {
 		if !isBusy(err) { // perhaps an earlier transaction is still open
 			w.drop()
 		}
-		return false, err
+		return err
 	}
-	if failed, err = attempt(batch); failed || err != nil {
+	if err := attempt(batch); err != nil {
 		w.undo()
-		return failed, err
+		return err
 	}
 	if _, err := w.conn.exec("COMMIT"); err != nil {
 		w.undo()
-		return false, err
+		return err
 	}
 	w.commits.Add(1)
 	w.writes.Add(uint64(len(batch)))
-	return false, nil
+	return nil
 }
 
 // attempt runs the requests until one fails.
-func (w *writer) attempt(batch []*request) (failed bool, err error) {
+func (w *writer) attempt(batch []*request) error {
 	for _, r := range batch {
 		if r.err = w.guard(r.do); r.err != nil {
-			return true, nil
+			return errRefused
 		}
 	}
-	return false, nil
+	return nil
 }
 
 // attemptEach runs every request in a savepoint. What fails is undone alone. The error that ends the whole transaction
 // is that SQLite has undone it, or that its state is not known.
-func (w *writer) attemptEach(batch []*request) (failed bool, err error) {
+func (w *writer) attemptEach(batch []*request) error {
 	for _, r := range batch {
 		if _, err := w.conn.exec("SAVEPOINT request"); err != nil {
-			return false, err
+			return err
 		}
 		if r.err = w.guard(r.do); w.conn.broken {
-			return false, r.err
+			return r.err
 		}
 		if r.err != nil {
 			if _, err := w.conn.exec("ROLLBACK TO request"); err != nil {
-				return false, cmp.Or(driverError(r.err), err)
+				return cmp.Or(driverError(r.err), err)
 			}
 		}
 		if _, err := w.conn.exec("RELEASE request"); err != nil {
-			return false, err
+			return err
 		}
 	}
-	return false, nil
+	return nil
 }
 
 // guard runs f. A panic in it fails the request, not the process: nobody else would write any more.

@@ -34,7 +34,7 @@ func hold(t *testing.T, d *DB) (release func()) {
 	holding, released := make(chan struct{}), make(chan struct{})
 	var done sync.WaitGroup
 	done.Go(func() {
-		err := d.writer.submit(context.Background(), &request{beside: func(*writer) error {
+		err := d.writer.submit(t.Context(), &request{beside: func(*writer) error {
 			close(holding)
 			<-released
 			return nil
@@ -65,7 +65,7 @@ func TestWritersShareCommits(t *testing.T) {
 	var all sync.WaitGroup
 	for range 64 {
 		all.Go(func() {
-			if err := d.AppendTrail(context.Background(), line("shared")); err != nil {
+			if err := d.AppendTrail(t.Context(), line("shared")); err != nil {
 				t.Errorf("append: %v", err)
 			}
 		})
@@ -90,7 +90,7 @@ func TestOneBadWriteDoesNotFailTheOthers(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range errs {
 		all.Go(func() {
-			errs[i] = d.write(context.Background(), "test", func(tx *conn) error {
+			errs[i] = d.write(t.Context(), "test", func(tx *conn) error {
 				if err := leave(tx, line("write "+strconv.Itoa(i))); err != nil {
 					return err
 				}
@@ -138,7 +138,7 @@ func TestAFailedCommitFailsTheWholeBatch(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range errs {
 		all.Go(func() {
-			errs[i] = d.write(context.Background(), "test", func(tx *conn) error {
+			errs[i] = d.write(t.Context(), "test", func(tx *conn) error {
 				if i == 3 { // what COMMIT alone finds
 					if _, err := tx.exec("PRAGMA defer_foreign_keys = 1"); err != nil {
 						return err
@@ -211,7 +211,7 @@ func TestWhatIsQueuedIsWrittenBeforeClose(t *testing.T) {
 	var all sync.WaitGroup
 	for range 10 {
 		all.Go(func() {
-			if err := d.AppendTrail(context.Background(), line("queued")); err != nil {
+			if err := d.AppendTrail(t.Context(), line("queued")); err != nil {
 				t.Errorf("append: %v", err)
 			}
 		})
@@ -264,7 +264,7 @@ func TestAFullDiskAndBack(t *testing.T) {
 	ok(t, d.read(t.Context(), "count pages", func(c *conn) error { return c.row("PRAGMA page_count", nil, &pages) }))
 	onWriter(t, d, fmt.Sprintf("PRAGMA max_page_count(%d)", pages+2))
 	now := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
-	big := func(id string) error { return d.PutGrant(context.Background(), grant(id, now)) }
+	big := func(id string) error { return d.PutGrant(t.Context(), grant(id, now)) }
 	stored := 0
 	for ; stored < 100; stored++ {
 		if err := big("alone " + strconv.Itoa(stored)); err != nil {

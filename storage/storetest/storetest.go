@@ -355,7 +355,7 @@ func fillValue(v reflect.Value, n *int) {
 	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(*n))
 	case reflect.Uint8, reflect.Uint32:
-		v.SetUint(uint64(*n))
+		v.SetUint(uint64(*n)) //nolint:gosec // a count of fields is not negative
 	case reflect.Bool:
 		v.SetBool(true)
 	case reflect.Slice:

@@ -88,10 +88,6 @@ func (c *call) begin(w http.ResponseWriter, r *http.Request) {
 	c.w, c.in, c.start = w, r, c.h.now()
 	c.path = rawPath(r)
 	_, _ = rand.Read(c.id[:])
-	if r.ContentLength != 0 {
-		// An answer may come while the body is still under way, and must not wait for its end.
-		_ = http.NewResponseController(w).EnableFullDuplex()
-	}
 }
 
 // end is deferred: it accounts for the call, whatever became of it.
@@ -150,20 +146,18 @@ func (c *call) panicked(p any) any {
 // linger is how long the rest of a body may keep coming that nobody wants any more.
 const linger = 5 * time.Second
 
-// settle deals with a body that was not read to its end. The server reads the rest of it, up to a limit, before it takes
-// the next request, and would wait for a caller that has stopped sending.
+// settle deals with a body that is still being sent when its call is over. The server reads on for a while before it
+// closes the connection, and would wait for a caller that has stopped.
 func (c *call) settle(answered bool) {
-	if c.in.ContentLength == 0 || c.body != nil && c.body.ended.Load() {
+	if c.body == nil || c.body.ended.Load() {
 		return
 	}
 	rc := http.NewResponseController(c.w)
-	if answered && c.body != nil {
+	if answered {
 		_ = rc.Flush() // the answer must not wait for what follows
 	}
 	_ = rc.SetReadDeadline(time.Now().Add(linger))
-	if c.body != nil {
-		c.body.stop()
-	}
+	c.body.stop()
 }
 
 // requestID gives the request's id in the form of the others, a UUID.
@@ -197,7 +191,22 @@ func (c *call) WriteHeader(status int) {
 		return
 	}
 	if c.status.CompareAndSwap(0, int32(status)) { //nolint:gosec // three digits
+		if c.in.ContentLength != 0 {
+			c.answerEarly()
+		}
 		c.w.WriteHeader(status)
+	}
+}
+
+// answerEarly is for an answer to a request whose body may not have arrived yet.
+func (c *call) answerEarly() {
+	switch {
+	case c.body == nil:
+		// Refused. The server reads what is left of a short body before it sends the answer, and would wait for it.
+		_ = http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(linger))
+	case !c.body.ended.Load():
+		// The provider has heard enough. What still comes must not be taken for the next request.
+		c.hangUp()
 	}
 }
 

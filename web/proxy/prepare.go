@@ -51,6 +51,8 @@ func (c *call) prepare() error {
 	c.empty = c.emptyForm()
 	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
 		c.body = c.h.newBody(r)
+		// An answer may come while the body is still under way, and must not wait for its end.
+		_ = http.NewResponseController(c.w).EnableFullDuplex()
 		// While a body is sent, a caller that has gone and a call in which nothing moves may both go unnoticed.
 		var ctx context.Context
 		ctx, c.cancel = context.WithCancel(r.Context())
@@ -217,15 +219,15 @@ func (c *call) failed(_ http.ResponseWriter, _ *http.Request, err error) {
 	case c.failure != nil:
 		c.refuse(c.failure)
 	case c.expired.Load() && c.stalled.Load():
+		c.hangUp()
 		c.refuse(broker.ErrInvalidRequest.Saying("the body did not arrive in time"))
 	case c.expired.Load():
-		c.hangUp()
+		c.hangUp() // its context has ended, and would end that of the next request too
 		c.refuse(c.unanswered(broker.ErrProviderTimeout))
 	case c.body != nil && c.body.fault.Load() != nil:
 		c.refuse(c.body.fault.Load())
 	case c.in.Context().Err() != nil:
-		c.code = "client_gone"
-		panic(http.ErrAbortHandler) // nobody is there to be told
+		c.gone()
 	default:
 		e := c.h.reach(err)
 		c.h.log.LogAttrs(c.in.Context(), slog.LevelWarn, "a proxied call brought no answer",
@@ -235,5 +237,11 @@ func (c *call) failed(_ http.ResponseWriter, _ *http.Request, err error) {
 	}
 }
 
-// hangUp has the server end the connection: its request context has ended, and would end that of the next request too.
+// gone ends a call whose caller has left. The connection is cut, because an empty answer would read as one.
+func (c *call) gone() {
+	c.code = "client_gone"
+	panic(http.ErrAbortHandler)
+}
+
+// hangUp has the server close the connection when the answer has been sent.
 func (c *call) hangUp() { c.w.Header().Set("Connection", "close") }

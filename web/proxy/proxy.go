@@ -115,6 +115,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		c.WriteHeader(http.StatusNoContent)
 	default:
 		if err := c.prepare(); err != nil {
+			if r.Context().Err() != nil {
+				c.gone()
+			}
 			c.refuse(err)
 			return
 		}

@@ -149,18 +149,18 @@ func (c *call) follow(out *http.Request, res *http.Response) bool {
 func (t *target) redirected(location string) (target, bool) {
 	location, _, _ = strings.Cut(location, "#")
 	path, query, _ := strings.Cut(location, "?")
-	if i := strings.Index(path, "//"); i == 0 || i > 0 && path[i-1] == ':' && isScheme(path[:i-1]) {
-		if i > 0 && !strings.EqualFold(path[:i-1], t.scheme) {
+	if scheme, rest, ok := strings.Cut(path, ":"); ok && isScheme(scheme) {
+		if !strings.EqualFold(scheme, t.scheme) || !strings.HasPrefix(rest, "//") {
 			return *t, false
 		}
-		host, rest, slash := strings.Cut(path[i+2:], "/")
+		path = rest
+	}
+	if rest, ok := strings.CutPrefix(path, "//"); ok {
+		host, rest, _ := strings.Cut(rest, "/")
 		if !sameHost(t.scheme, host, t.host) {
 			return *t, false
 		}
-		path = "/"
-		if slash {
-			path += rest
-		}
+		path = "/" + rest
 	}
 	switch {
 	case path == "":

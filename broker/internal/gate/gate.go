@@ -18,11 +18,11 @@ const (
 	coolDown  = 30 * time.Second
 )
 
-// Closed is answered when no call may be made now.
-type Closed struct{ RetryAfter time.Duration }
+// ClosedError is answered when no call may be made now.
+type ClosedError struct{ RetryAfter time.Duration }
 
 // Error says that the gate is closed.
-func (c *Closed) Error() string { return "gate: closed" }
+func (c *ClosedError) Error() string { return "gate: closed" }
 
 // Result is what a call came to.
 type Result struct {
@@ -55,7 +55,7 @@ func New(width int, now func() time.Time) *Set {
 	return &Set{width: int64(width), now: now, gates: make(map[string]*gate)}
 }
 
-// Enter waits for a place and then lets the caller through. leave must be called once. The error is *Closed or ctx's.
+// Enter waits for a place and then lets the caller through. leave must be called once. The error is *ClosedError or ctx's.
 func (s *Set) Enter(ctx context.Context, name string) (leave func(Result), err error) {
 	g := s.take(name)
 	if err := g.slots.Acquire(ctx, 1); err != nil {
@@ -65,7 +65,7 @@ func (s *Set) Enter(ctx context.Context, name string) (leave func(Result), err e
 	return s.pass(name, g)
 }
 
-// IsClosed reports whether Enter would be answered with *Closed now.
+// IsClosed reports whether Enter would be answered with *ClosedError now.
 func (s *Set) IsClosed(name string) bool {
 	s.mu.Lock()
 	g, ok := s.gates[name]
@@ -86,12 +86,12 @@ func (s *Set) pass(name string, g *gate) (func(Result), error) {
 	g.mu.Unlock()
 	if wait > 0 {
 		back()
-		return nil, &Closed{RetryAfter: wait}
+		return nil, &ClosedError{RetryAfter: wait}
 	}
 	done, err := g.breaker.Allow()
 	if err != nil {
 		back()
-		return nil, &Closed{RetryAfter: coolDown}
+		return nil, &ClosedError{RetryAfter: coolDown}
 	}
 	return func(r Result) {
 		if r.RetryAfter > 0 {

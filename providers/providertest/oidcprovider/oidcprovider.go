@@ -67,7 +67,7 @@ func Start(t testing.TB, o Options) *Server {
 		t: t, options: o, issuer: fmt.Sprintf("http://127.0.0.1:%d", run(t, o)),
 		client: &http.Client{
 			Transport:     transport,
-			Timeout:       10 * time.Second,
+			Timeout:       30 * time.Second,
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}

@@ -21,7 +21,7 @@ var scripts embed.FS
 
 const (
 	// startLimit is how long the server may take until it listens.
-	startLimit = 30 * time.Second
+	startLimit = time.Minute
 	// stopLimit is how long it may take to end once its standard input has; then it is asked by a signal, and once more
 	// as much later it is killed.
 	stopLimit = 5 * time.Second

@@ -31,7 +31,7 @@ func TestServerThatDoesNotComeUp(t *testing.T) {
 	t.Parallel()
 	for name, script := range map[string]string{
 		"ends":    "echo the reason >&2; exit 3",
-		"babbles": "echo not json; echo the reason >&2; cat >/dev/null",
+		"babbles": "echo the reason >&2; echo not json; cat >/dev/null",
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
 		p := &process{cmd: exec.CommandContext(ctx, "sh", "-c", script), cancel: cancel}

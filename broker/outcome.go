@@ -4,90 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"time"
 
 	"github.com/google/uuid"
 )
-
-// Back-off after transient failures.
-const (
-	firstBackoff = time.Second
-	lastBackoff  = 15 * time.Minute
-)
-
-// defaultMargin is how long before its end a token is renewed, if its entry says nothing and it lives long enough.
-const defaultMargin = 15 * time.Minute
-
-// margin is how long before its end a credential should be renewed.
-func margin(f *Facts, c *Credential) time.Duration {
-	if f.RefreshBuffer > 0 {
-		return f.RefreshBuffer
-	}
-	if life := c.ExpiresAt.Sub(c.ObtainedAt); life > 0 {
-		return min(defaultMargin, life/4)
-	}
-	return defaultMargin
-}
-
-// due reports whether a credential should be renewed by now.
-func due(f *Facts, c *Credential, now time.Time) bool {
-	if !c.RefreshAt.IsZero() && !now.Before(c.RefreshAt) {
-		return true
-	}
-	return !c.ExpiresAt.IsZero() && c.ExpiresAt.Sub(now) < margin(f, c)
-}
-
-// schedule sets when the background renews a fresh credential: somewhat earlier than a caller would have to, and not at
-// the same moment as every other that was made with it.
-func schedule(f *Facts, c *Credential, renewable bool) {
-	c.RefreshAt = time.Time{}
-	if !renewable {
-		return
-	}
-	if !c.ExpiresAt.IsZero() {
-		m := margin(f, c)
-		c.RefreshAt = cut(c.ExpiresAt.Add(-m - spread(m/2)))
-		if earliest := c.ObtainedAt.Add(time.Second); c.RefreshAt.Before(earliest) {
-			c.RefreshAt = earliest
-		}
-	}
-	if f.RefreshIdle > 0 {
-		// Unused for so long, the refresh token would die: it is exercised in good time.
-		exercise := cut(c.ObtainedAt.Add(f.RefreshIdle*3/4 - spread(f.RefreshIdle/8)))
-		if c.RefreshAt.IsZero() || exercise.Before(c.RefreshAt) {
-			c.RefreshAt = exercise
-		}
-	}
-}
-
-// spread is a random part of d.
-func spread(d time.Duration) time.Duration {
-	if d <= 0 {
-		return 0
-	}
-	return rand.N(d) //nolint:gosec // it spreads load; nobody gains by guessing it
-}
-
-// jitter is between half of d and d.
-func jitter(d time.Duration) time.Duration { return d/2 + spread(d/2) }
-
-// backoff is the pause after n failures in a row: full jitter under a bound that doubles.
-func backoff(n int) time.Duration {
-	bound := lastBackoff
-	if n < 20 {
-		bound = min(lastBackoff, firstBackoff<<n)
-	}
-	return max(firstBackoff, spread(bound))
-}
-
-// cut gives a time as the store keeps it.
-func cut(t time.Time) time.Time {
-	if t.IsZero() {
-		return t
-	}
-	return t.UTC().Truncate(time.Microsecond)
-}
 
 // keep stores what the provider gave, and only then hands it out.
 func (b *Broker) keep(ctx context.Context, t *target, old *Credential, m *Material, got *Obtained) (*Credential, error) {
@@ -221,6 +141,18 @@ func (b *Broker) transient(t *target, c *Credential, f *RefreshFailure, p *Provi
 		return p.Reach.After(pause)
 	}
 	return ErrProviderDown.After(pause)
+}
+
+// runOut notes that a credential has come to its end and that there is nothing to renew it with.
+func (b *Broker) runOut(ctx context.Context, t *target, c *Credential) error {
+	now := b.Now()
+	if c.ExpiresAt.IsZero() || now.Before(c.ExpiresAt) || t.connection.Status != Active {
+		return nil
+	}
+	b.cache.spoil(t.connection.Integration, t.connection.Key)
+	return b.store.FailRefresh(ctx, &RefreshFailure{
+		Connection: c.Connection, Version: c.Version, Owner: b.owner, Code: string(Expired), At: now, Status: Expired,
+	})
 }
 
 // overtaken reports that a swap came too late: the credential is newer, or gone.

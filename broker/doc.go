@@ -1,0 +1,40 @@
+// Package broker is the domain: its nouns, their rules and everything that may be done with them. It knows no SQL, no
+// HTML and no routes. Adapters import it, and it imports none of them: the store, the seal and the catalogue come to it as
+// [Store], [Sealer] and [Catalogue], and only the command ties them together.
+//
+// # Nouns
+//
+// An environment is a tenant; it has API keys and integrations. An integration is a provider, an entry of the catalogue,
+// configured with our client. A connect session lets one end user connect for a short while. A flow is one attempt to get
+// a grant through the end user's browser. A connection is a grant that is kept; the app knows it by its key. Its secrets
+// are the credential, sealed, in a row of its own. What happened is told by events, and by the audit trail.
+//
+// # The states of a connection
+//
+//	           first success
+//	pending ───────────────────▶ active ◀──────────────────────────────┐
+//	                              │  ▲  renewed                        │ connected again,
+//	   renewal fails for long,    ▼  │                                 │ the same id
+//	   or the grant is lost      error ────────────────────────────────┤
+//	                              │                                    │
+//	                 run out,     ▼                                    │
+//	   nothing to renew it with  expired, disconnected ────────────────┘
+//
+// A transient failure does not change the status as long as the token is good: it says nothing about the grant. A lost
+// grant keeps its refresh token, since whoever insists may find that it works after all. A deletion removes the row; what
+// is left of the credential becomes a [Revocation].
+//
+// # The path of a request
+//
+// An adapter parses, makes one call, and renders what comes back. The call carries the [Actor], so that none can be made
+// without a decision about who may make it. What is small and read on every request (environments, keys, integrations) is
+// in memory whole; a connection is one row, read when the cache of open credentials does not have it.
+//
+// # Renewal
+//
+// A refresh token can be spent once, and what comes back for it exists nowhere else. So one attempt runs for all who wait,
+// in the process by a single flight, between processes by a lease; inside the lease the row is read again; the attempt
+// does not end with its caller; and the answer is committed before anybody sees it. If it cannot be committed it is held,
+// and written beside the database when the process has to end. The alternative, a lock around the whole with the token
+// handed out first, is simpler and loses tokens whenever the process or the disk fails in between.
+package broker
