@@ -128,10 +128,10 @@ func (c *compiler) broken(path []string, format string, args ...any) {
 // ignore records a part without effect.
 func (c *compiler) ignore(what string) { c.unusedPart = append(c.unusedPart, what) }
 
-// oneOf checks a word.
+// oneOf checks the word at a dotted path of keys.
 func (c *compiler) oneOf(key, value string, words ...string) {
 	if value != "" && !slices.Contains(words, value) {
-		c.fail([]string{key}, "%s is not one of %s", value, strings.Join(words, ", "))
+		c.fail(strings.Split(key, "."), "%s is not one of %s", value, strings.Join(words, ", "))
 	}
 }
 
@@ -144,7 +144,7 @@ func (c *compiler) general() {
 		c.fail([]string{"auth_mode"}, "%q is not one of %s", e.AuthMode, strings.Join(allModes, ", "))
 	}
 	if c.builtin && (e.Docs == "" || len(e.Categories) == 0) {
-		c.fail(nil, "docs or categories are missing")
+		c.fail([]string{"docs"}, "docs or categories are missing")
 	}
 	c.oneOf("body_format", e.BodyFormat, "form", "json", "query", "xml")
 	c.oneOf("authorization_method", e.AuthorizationMethod, "header", "body")

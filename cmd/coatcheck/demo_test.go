@@ -133,3 +133,18 @@ func picture(t *testing.T, ctx context.Context, name string) {
 		t.Fatal(err)
 	}
 }
+
+// signIn goes through the pages of the independent server: who it is, and what may be done.
+func signIn(t *testing.T, ctx context.Context) {
+	t.Helper()
+	for _, field := range []string{"account", "password"} {
+		selector := "input[name=" + field + "]"
+		do(t, ctx, chromedp.WaitReady(chromedp.CSS(selector)), chromedp.SendKeys(chromedp.CSS(selector), "ada"))
+	}
+	const decide = "document.querySelector('button[name=decision][value=continue]')"
+	do(t, ctx, chromedp.Evaluate[chromedp.Void](decide+".click()"))
+	waitUntil(t, func() bool {
+		return read(t, ctx, "String(!document.querySelector('input[name=password]') && !!"+decide+" || !location.pathname.startsWith('/interaction'))") == "true"
+	})
+	do(t, ctx, chromedp.Evaluate[chromedp.Void]("("+decide+"||{click(){}}).click()"))
+}

@@ -55,31 +55,50 @@ func (b *lockedBuffer) String() string {
 	return b.buf.String()
 }
 
-// newProcess writes a configuration with one integration of the provider. It does not start anything yet.
+// newProcess writes a configuration with one integration, acme, of the provider. It does not start anything yet.
 func newProcess(t *testing.T, provider *providertest.Server) *process {
 	t.Helper()
-	p := &process{
-		t: t, dir: t.TempDir(), addr: freeAddr(t), key: "a-preset-key-of-the-process-tests", provider: provider,
+	p := emptyProcess(t)
+	p.provider = provider
+	p.configure(string(provider.Entry("acme")), providertest.ClientID, providertest.ClientSecret, "[read]")
+	return p
+}
+
+// emptyProcess has an address and a folder, and no configuration yet.
+func emptyProcess(t *testing.T) *process {
+	t.Helper()
+	return &process{
+		t: t, dir: t.TempDir(), addr: freeAddr(t), key: "a-preset-key-of-the-process-tests",
 		client: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 	}
+}
+
+// origin is the broker's public URL.
+func (p *process) origin() string {
 	_, port, err := net.SplitHostPort(p.addr)
 	if err != nil {
-		t.Fatal(err)
+		p.t.Fatal(err)
 	}
-	p.write("providers.yaml", string(provider.Entry("acme")))
+	return "http://localhost:" + port
+}
+
+// configure writes the configuration, with an entry of the catalogue for acme.
+func (p *process) configure(entry, clientID, clientSecret, scopes string) {
+	p.t.Helper()
+	p.write("providers.yaml", entry)
 	p.write("coatcheck.yaml", fmt.Sprintf(`
 listen: %s
-public_url: http://localhost:%s
+public_url: %s
 data: data
 providers: [providers.yaml]
 egress: {allow: [127.0.0.1]}
 environments:
   dev:
     secret_key: %s
+    name: The app
     integrations:
-      acme: {provider: acme, client_id: %s, client_secret: %s, scopes: [read]}
-`, p.addr, port, p.key, providertest.ClientID, providertest.ClientSecret))
-	return p
+      acme: {provider: acme, client_id: %s, client_secret: %s, scopes: %s}
+`, p.addr, p.origin(), p.key, clientID, clientSecret, scopes))
 }
 
 func (p *process) write(name, text string) {

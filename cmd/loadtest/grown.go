@@ -36,8 +36,8 @@ func indexOf(request []byte, key string) int {
 // zipf draws connections as busy apps use them: a few very often, most hardly ever.
 func zipf(n int) func(worker int) func() int {
 	return func(worker int) func() int {
-		z := rand.NewZipf(dice(worker), zipfExponent, 1, uint64(n-1))
-		return func() int { return int(z.Uint64()) } //nolint:gosec // below n, which is an int
+		z := rand.NewZipf(dice(worker), zipfExponent, 1, uint64(n-1)) //nolint:gosec // a count
+		return func() int { return int(z.Uint64()) }                  //nolint:gosec // below n, which is an int
 	}
 }
 

@@ -75,8 +75,8 @@ func (l *lab) footprint(ctx context.Context) error {
 		return err
 	}
 	secrets := float64(len(access) + len(refresh) + len(answer))
-	l.table.add(22, "database bytes per connection ÷ secret bytes, one token of 1.5 kB", per/tokenLength, atMost(1.6), "%.0f ÷ %d", per, tokenLength)
-	l.table.add(22, "the same, two tokens and an answer, 1.5 kB", perGrant/secrets, atMost(1.6), "%.0f ÷ %.0f", perGrant, secrets)
+	l.table.add(22, "database bytes per connection ÷ secret bytes, 1.5 kB", per/tokenLength, atMost(1.6),
+		"%.0f ÷ %d, one token; two tokens and the provider's answer: %.0f ÷ %.0f = %.2f", per, tokenLength, perGrant, secrets, perGrant/secrets)
 	return nil
 }
 

@@ -189,7 +189,7 @@ func TestStockOpens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer n.close()
+	defer func() { _ = n.close() }()
 	for _, i := range []int{0, 1, connections - 1} {
 		out, err := n.broker.Outbound(t.Context(), n.who, integration, keyOf(i))
 		if err != nil {

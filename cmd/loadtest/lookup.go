@@ -48,7 +48,8 @@ func newRawReader(ctx context.Context, dir string) (_ *rawReader, err error) {
 		if err != nil {
 			return nil, err
 		}
-		if r.statements[i], err = c.PrepareContext(ctx, rawQuery); err != nil {
+		r.statements[i], err = c.PrepareContext(ctx, rawQuery) //nolint:sqlclosecheck // closing the database closes it
+		if err != nil {
 			return nil, err
 		}
 	}

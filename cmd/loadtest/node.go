@@ -25,7 +25,7 @@ const (
 	integration  = "upstream"
 	provider     = "loadtest"
 	clientID     = "loadtest-client"
-	clientSecret = "loadtest-client-secret" //nolint:gosec // it opens nothing but the servers of this run
+	clientSecret = "loadtest-client-secret"
 	publicURL    = "http://localhost:3003"
 	identityFile = "identity.txt"
 	overlayFile  = "loadtest.yaml"

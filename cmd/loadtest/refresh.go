@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -46,7 +47,8 @@ func (e *tokenEndpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write([]byte(`{"error":"invalid_grant"}`))
 		return
 	}
-	_, _ = fmt.Fprintf(w, `{"access_token":"%s","refresh_token":"%s","token_type":"Bearer","expires_in":3600}`, patterned(64), refresh)
+	answer := map[string]any{"access_token": patterned(64), "refresh_token": refresh, "token_type": "Bearer", "expires_in": 3600}
+	_ = json.NewEncoder(w).Encode(answer) // a caller that has gone needs no answer
 }
 
 // rotate spends a refresh token and gives the next.

@@ -31,7 +31,7 @@ type stock struct {
 
 // keyOf is the key of a connection in a stock. As in life, it is the connection's id and in no order.
 func keyOf(i int) string {
-	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i)))
+	sum := sha256.Sum256(binary.BigEndian.AppendUint64(nil, uint64(i))) //nolint:gosec // a count
 	return uuid.UUID(sum[:16]).String()
 }
 
@@ -207,8 +207,8 @@ func (c *copier) prepare(ctx context.Context, table, number string, differ []str
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
-	return c.tx.PrepareContext(ctx, "INSERT INTO "+table+" ("+strings.Join(names, ", ")+") SELECT "+strings.Join(values, ", ")+
-		" FROM "+table+" WHERE "+number+" = ?")
+	query := "INSERT INTO " + table + " (" + strings.Join(names, ", ") + ") SELECT " + strings.Join(values, ", ") + " FROM " + table + " WHERE " + number + " = ?"
+	return c.tx.PrepareContext(ctx, query) //nolint:sqlclosecheck // the caller does
 }
 
 // dice gives random numbers that are the same in each run.

@@ -68,7 +68,7 @@ func (d *DB) FlowByState(ctx context.Context, hash []byte) (*broker.Flow, error)
 func (d *DB) ConsumeFlow(ctx context.Context, id broker.FlowID, at time.Time) (bool, error) {
 	var n int64
 	err := d.write(ctx, "consume flow", func(tx *conn) (err error) {
-		n, err = tx.exec("UPDATE flows SET status = 'consumed', consumed_at = ? WHERE id = ? AND status = 'open'",
+		n, err = tx.exec("UPDATE flows SET status = 'consumed', consumed_at = ?, secrets = NULL WHERE id = ? AND status = 'open'",
 			micros(at), string(id))
 		return err
 	})
@@ -78,7 +78,7 @@ func (d *DB) ConsumeFlow(ctx context.Context, id broker.FlowID, at time.Time) (b
 // FailFlow implements [broker.FlowStore].
 func (d *DB) FailFlow(ctx context.Context, id broker.FlowID, code string, at time.Time, t broker.Trail) error {
 	return d.write(ctx, "fail flow", func(tx *conn) error {
-		n, err := tx.exec(`UPDATE flows SET status = 'failed', code = ?, ended_at = ?
+		n, err := tx.exec(`UPDATE flows SET status = 'failed', code = ?, ended_at = ?, secrets = NULL
 			WHERE id = ? AND status IN ('open', 'consumed')`, code, micros(at), string(id))
 		if err != nil || n == 0 {
 			return err

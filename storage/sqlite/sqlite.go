@@ -91,16 +91,7 @@ func open(ctx context.Context, o Options, migrations fs.FS) (_ *DB, err error) {
 		return nil, err
 	}
 	forever := context.WithoutCancel(ctx)
-	connect := func(dsn string, n int) (*sql.DB, error) {
-		db, err := sql.Open("sqlite", dsn)
-		if err != nil {
-			return nil, fmt.Errorf("open database: %w", err)
-		}
-		db.SetMaxOpenConns(n)
-		db.SetMaxIdleConns(n)
-		return db, nil
-	}
-	writing, err := connect(dsn(d.Path(), false), 1)
+	writing, err := openPool(dsn(d.Path(), false), 1)
 	if err != nil {
 		return nil, err
 	}
@@ -115,13 +106,24 @@ func open(ctx context.Context, o Options, migrations fs.FS) (_ *DB, err error) {
 	if err := d.migrate(ctx, writing, migrations); err != nil {
 		return nil, err
 	}
-	reading, err := connect(dsn(d.Path(), true), readerCount)
+	reading, err := openPool(dsn(d.Path(), true), readerCount)
 	if err != nil {
 		return nil, err
 	}
 	d.readers = newPool(forever, reading)
 	d.writer = startWriter(forever, writing)
 	return d, nil
+}
+
+// openPool opens nothing yet, but n connections when they are needed.
+func openPool(dsn string, n int) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	db.SetMaxOpenConns(n)
+	db.SetMaxIdleConns(n)
+	return db, nil
 }
 
 // Path is where the database is.

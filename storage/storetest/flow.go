@@ -90,6 +90,9 @@ var flowTests = map[string]func(*fixture){
 		if got.Status != broker.FlowConsumed || !got.ConsumedAt.Equal(f.now()) {
 			f.Errorf("the flow is %s, consumed at %s", got.Status, got.ConsumedAt)
 		}
+		if len(flow.Secrets) == 0 || len(got.Secrets) != 0 {
+			f.Errorf("secrets of %d bytes became %d, want none after it was consumed", len(flow.Secrets), len(got.Secrets))
+		}
 	},
 	"only an open one is consumed": func(f *fixture) {
 		failed := f.newFlow("")
@@ -108,6 +111,11 @@ var flowTests = map[string]func(*fixture){
 			f.wrote(name)
 			if status, code := f.status(flow); status != broker.FlowFailed || code != "provider_denied" {
 				f.Errorf("the %s flow is %s with %q", name, status, code)
+			}
+			got, err := f.a.FlowByState(f.ctx, flow.StateHash)
+			f.ok(err)
+			if len(got.Secrets) != 0 {
+				f.Errorf("the %s flow keeps secrets of %d bytes after it failed", name, len(got.Secrets))
 			}
 		}
 	},

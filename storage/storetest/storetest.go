@@ -211,7 +211,7 @@ func (f *fixture) flow(session broker.SessionID) *broker.Flow {
 	hash := sha256.Sum256([]byte(id))
 	return &broker.Flow{
 		ID: broker.FlowID(id), Environment: f.env.ID, Session: session, Integration: f.integration.ID, StateHash: hash[:],
-		Status: broker.FlowOpen, CreatedAt: f.now(), ExpiresAt: f.now().Add(10 * time.Minute),
+		Secrets: broker.Sealed("sealed"), Status: broker.FlowOpen, CreatedAt: f.now(), ExpiresAt: f.now().Add(10 * time.Minute),
 	}
 }
 

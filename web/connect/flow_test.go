@@ -26,8 +26,8 @@ func githubSite(t *testing.T, o options) (*site, *provider) {
 	return s, p
 }
 
-// TestBrowserGetsPageThatGoesOn checks the way to the provider that no form-action policy can block.
-func TestBrowserGetsPageThatGoesOn(t *testing.T) {
+// TestPageGoesOnToProvider checks the way to the provider that no form-action policy can block.
+func TestPageGoesOnToProvider(t *testing.T) {
 	s, _ := githubSite(t, options{})
 	_, token := s.session(t, broker.SessionInput{})
 	v := s.visitor(t)

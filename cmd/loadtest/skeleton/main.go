@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"io"
 	"net/http"
@@ -24,7 +25,7 @@ func main() {
 	db, err := sql.Open("sqlite", ":memory:")
 	check(err)
 	var one int
-	check(db.QueryRow("SELECT 1").Scan(&one))
+	check(db.QueryRowContext(context.Background(), "SELECT 1").Scan(&one))
 	cache, err := otter.New(&otter.Options[string, int]{MaximumSize: 10})
 	check(err)
 	cache.Set("one", one)

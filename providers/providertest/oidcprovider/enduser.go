@@ -106,7 +106,7 @@ func (s *Server) step(browser *http.Client, req *http.Request, who endUser) (cal
 		}
 		who.fill(f)
 		body := strings.NewReader(f.values.Encode())
-		next, err = http.NewRequestWithContext(req.Context(), http.MethodPost, req.URL.String(), body) //nolint:gosec // the server's
+		next, err = http.NewRequestWithContext(req.Context(), http.MethodPost, req.URL.String(), body)
 		if err == nil {
 			next.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		}
