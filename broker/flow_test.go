@@ -323,3 +323,32 @@ func TestTypedCredentials(t *testing.T) {
 		t.Fatal("a secret prints")
 	}
 }
+
+// A provider that promises to name itself in its answers is held to that.
+func TestAnAnswerOfAnotherIssuerIsRefused(t *testing.T) {
+	for name, iss := range map[string][]string{"missing": nil, "another": {"https://evil.example.com"}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.provider.set(func(p *fakeProvider) { p.facts.Issuer = "https://fake.example.com" })
+			who, _ := r.session(broker.SessionInput{})
+			_, cb := r.started(who)
+			cb.Query["iss"] = iss
+			cb.Query.Del("code")
+			cb.Query.Set("error", "access_denied")
+			cb.Query.Set("error_description", "call this number")
+			_, err := r.broker.FinishFlow(t.Context(), cb)
+			var failure *broker.FlowError
+			if !errors.As(err, &failure) || !errors.Is(err, broker.ErrIssuerMismatch) || failure.Detail != "" {
+				t.Fatalf("got %v, detail %q", err, failure.Detail)
+			}
+		})
+	}
+	r := newRig(t)
+	r.provider.set(func(p *fakeProvider) { p.facts.Issuer = "https://fake.example.com" })
+	who, _ := r.session(broker.SessionInput{})
+	_, cb := r.started(who)
+	cb.Query.Set("iss", "https://fake.example.com")
+	if _, err := r.broker.FinishFlow(t.Context(), cb); err != nil {
+		t.Fatal(err)
+	}
+}

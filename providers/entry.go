@@ -88,6 +88,7 @@ type entry struct {
 	IdentityPath        string      `yaml:"identity_path"`
 	PostConnection      afterwards  `yaml:"post_connection"`
 	HostPattern         string      `yaml:"host_pattern"`
+	Issuer              string      `yaml:"issuer"`
 	RateLimit           rateLimit   `yaml:"rate_limit"`
 	Proxy               *proxyEntry `yaml:"proxy"`
 	TokenResponse       yaml.Node   `yaml:"token_response"`

@@ -336,7 +336,7 @@ func (c *compiler) makeFacts() *broker.Facts {
 		AuthorizationURL: c.authorize.static(), TokenOrigin: originOf(c.token.static()), FreeHost: c.authorize.free(),
 		RefreshBuffer: buffer, ServesBuffer: buffer, RefreshIdle: time.Duration(e.RefreshTokenIdle) * time.Second,
 		RevokesGrant: e.Revocation.WholeGrant, HasProxy: e.Proxy != nil, KeepsRefresh: e.AuthMode == modeOAuth2,
-		ForwardsWebhooks: e.WebhookScript != "",
+		ForwardsWebhooks: e.WebhookScript != "", Issuer: e.Issuer,
 	}
 	if e.CodeParam != "code" {
 		f.CodeParam = e.CodeParam

@@ -157,6 +157,7 @@ sandbox:
   token_url: %[1]s/token
   token_auth_method: client_secret_basic
   revocation_url: %[1]s/revoke
+  issuer: %[1]s
   identity_endpoint: GET %[1]s/api/me
   default_scopes: [profile, coats]
   refresh_rotation: "yes"

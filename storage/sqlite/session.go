@@ -88,8 +88,8 @@ func (d *DB) session(ctx context.Context, query string, key any) (*broker.Sessio
 // DeleteSession implements [broker.SessionStore].
 func (d *DB) DeleteSession(ctx context.Context, id broker.SessionID, code string, at time.Time, t broker.Trail) error {
 	return d.write(ctx, "delete session", func(tx *conn) error {
-		_, err := tx.exec("UPDATE flows SET status = 'failed', code = ?, ended_at = ? WHERE session = ? AND status = 'open'",
-			code, micros(at), string(id))
+		_, err := tx.exec(`UPDATE flows SET status = 'failed', code = ?, ended_at = ?, secrets = NULL
+			WHERE session = ? AND status = 'open'`, code, micros(at), string(id))
 		if err != nil {
 			return err
 		}

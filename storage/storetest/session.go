@@ -60,8 +60,10 @@ var sessionTests = map[string]func(*fixture){
 		f.wrote("delete")
 		_, err := f.b.Session(f.ctx, s.ID)
 		f.refused(err, broker.ErrNotFound)
-		if status, code := f.status(open); status != broker.FlowFailed || code != "session_invalid" {
-			f.Errorf("the open flow is %s with %q", status, code)
+		ended, err := f.b.FlowByState(f.ctx, open.StateHash)
+		f.ok(err)
+		if ended.Status != broker.FlowFailed || ended.Code != "session_invalid" || len(ended.Secrets) != 0 {
+			f.Errorf("the open flow is %s with %q and secrets of %d bytes", ended.Status, ended.Code, len(ended.Secrets))
 		}
 		if status, _ := f.status(consumed); status != broker.FlowConsumed {
 			f.Errorf("the consumed flow is %s", status)

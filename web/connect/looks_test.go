@@ -61,8 +61,8 @@ func schemes() []string {
 
 // pagesToSee gives the address of one page of each kind.
 func pagesToSee(t *testing.T) map[string]string {
-	// The app that is gone back to never answers, so that the page stays where it is.
-	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	// An answer without content leaves a browser where it is, so that the page before can be looked at.
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNoContent) }))
 	t.Cleanup(app.Close)
 	s := newSite(t, options{env: broker.Environment{DisplayName: "Fieldnotes", ReturnURLs: []string{app.URL + "/done"}}})
 	jane := &broker.EndUser{ID: "u1", DisplayName: "Jane Doe", Email: "jane@acme.example", OrganizationName: "Acme Inc."}
