@@ -63,9 +63,19 @@ func (b *Broker) open(p place, box Sealed) (Secret, error) {
 	}
 	plain, err := b.sealer.Open(box, p.bytes())
 	if err != nil {
-		return Secret{}, ErrUnreadable.Because(err)
+		return Secret{}, b.unreadable(p, err)
 	}
 	return NewSecret(string(plain)), nil
+}
+
+// unreadable leaves a trace of ciphertext that does not open where it stands: somebody may have moved it there.
+func (b *Broker) unreadable(p place, cause error) error {
+	line := b.line(System(p.environment), "integrity_failure", p.column+" "+p.row)
+	line.Result = ErrUnreadable.Code
+	if err := b.reads.read(line); err != nil {
+		return err
+	}
+	return ErrUnreadable.Because(cause)
 }
 
 // sealJSON seals a value of ours that holds secrets.

@@ -259,11 +259,12 @@ func TestUpstreamThatBreaksOff(t *testing.T) {
 			must(t, conn.Close())
 		})
 		res, err := r.client.Do(r.request(http.MethodGet, "oauth", "/x", nil))
-		must(t, err)
-		if body, err := io.ReadAll(res.Body); err == nil {
-			t.Errorf("a part was taken for the whole: %q", body)
+		if err == nil { // otherwise it broke off before anything was on its way
+			if body, err := io.ReadAll(res.Body); err == nil {
+				t.Errorf("a part was taken for the whole: %q", body)
+			}
+			must(t, res.Body.Close())
 		}
-		must(t, res.Body.Close())
 		if lines := r.lines(); lines[0]["aborted"] != true || lines[0]["status"] != float64(200) {
 			t.Errorf("log %v", lines)
 		}
@@ -336,6 +337,7 @@ func TestCallerThatHangsUp(t *testing.T) {
 			arrived, left := make(chan struct{}), make(chan struct{})
 			r := newRig(t, func(_ http.ResponseWriter, q *http.Request) {
 				close(arrived)
+				_, _ = io.Copy(io.Discard, q.Body) // until then nobody looks whether the connection is there
 				<-q.Context().Done()
 				close(left)
 			}, func(r *rig) { r.limits = proxy.Limits{IdleTimeout: time.Hour} })

@@ -1,6 +1,9 @@
 package nango
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -133,41 +136,34 @@ func withoutRefreshTokens(v map[string]any) (jsontext.Value, error) {
 	return out, nil
 }
 
-// strip works on the text, so that numbers keep all their digits.
+// strip walks the text once, whatever a provider has nested in it, and copies all but those members. Numbers keep all
+// their digits.
 func strip(raw jsontext.Value) (jsontext.Value, error) {
-	switch raw.Kind() {
-	case jsontext.KindBeginObject:
-		var members map[string]jsontext.Value
-		if err := json.Unmarshal(raw, &members); err != nil {
+	var out bytes.Buffer
+	d, e := jsontext.NewDecoder(bytes.NewReader(raw)), jsontext.NewEncoder(&out)
+	for {
+		token, err := d.ReadToken()
+		if errors.Is(err, io.EOF) {
+			return bytes.TrimSpace(out.Bytes()), nil
+		}
+		if err != nil {
 			return nil, err
 		}
-		for name, v := range members {
-			if isRefreshToken(name) {
-				delete(members, name)
-				continue
-			}
-			stripped, err := strip(v)
-			if err != nil {
-				return nil, err
-			}
-			members[name] = stripped
+		if isName(d) && isRefreshToken(token.String()) {
+			err = d.SkipValue()
+		} else {
+			err = e.WriteToken(token)
 		}
-		return json.Marshal(members, json.Deterministic(true))
-	case jsontext.KindBeginArray:
-		var elements []jsontext.Value
-		if err := json.Unmarshal(raw, &elements); err != nil {
+		if err != nil {
 			return nil, err
 		}
-		for i, v := range elements {
-			stripped, err := strip(v)
-			if err != nil {
-				return nil, err
-			}
-			elements[i] = stripped
-		}
-		return json.Marshal(elements)
 	}
-	return raw, nil
+}
+
+// isName reports whether the token that was just read is a member's name: names and values take turns.
+func isName(d *jsontext.Decoder) bool {
+	kind, n := d.StackIndex(d.StackDepth())
+	return kind == jsontext.KindBeginObject && n%2 == 1
 }
 
 func isRefreshToken(name string) bool {
