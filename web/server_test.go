@@ -120,10 +120,10 @@ func TestServerRefuses(t *testing.T) {
 
 // The deadlines of one request must not end the next on the same connection, which may be a stream of hours.
 func TestDeadlinesDoNotLastIntoTheProxy(t *testing.T) {
-	deadlines := make(chan time.Time, 4)
+	deadlines, reads := make(chan time.Time, 4), make(chan time.Time, 4)
 	h := site(io.Discard).(*dispatcher)
 	spied := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h.ServeHTTP(&deadlineSpy{ResponseWriter: w, set: deadlines}, r)
+		h.ServeHTTP(&deadlineSpy{ResponseWriter: w, set: deadlines, reads: reads}, r)
 	})
 	address := serve(t, spied)
 	got := talk(t, address, "GET /things HTTP/1.1\r\nHost: x\r\n\r\nGET /proxy/x HTTP/1.1\r\nHost: x\r\n\r\n", 2)
@@ -133,15 +133,23 @@ func TestDeadlinesDoNotLastIntoTheProxy(t *testing.T) {
 	if first := <-deadlines; first.IsZero() {
 		t.Error("an ordinary request has no deadline for its answer")
 	}
+	if first := <-reads; first.IsZero() || len(reads) != 0 {
+		t.Error("an ordinary request has no deadline for its body, or the proxy has one")
+	}
 	if second := <-deadlines; !second.IsZero() {
 		t.Errorf("the proxy has until %v", second)
 	}
 }
 
-// deadlineSpy tells the write deadlines that are set.
+// deadlineSpy tells the deadlines that are set.
 type deadlineSpy struct {
 	http.ResponseWriter
-	set chan time.Time
+	set, reads chan time.Time
+}
+
+func (s *deadlineSpy) SetReadDeadline(t time.Time) error {
+	s.reads <- t
+	return http.NewResponseController(s.ResponseWriter).SetReadDeadline(t)
 }
 
 func (s *deadlineSpy) SetWriteDeadline(t time.Time) error {

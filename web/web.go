@@ -81,7 +81,7 @@ func isProxy(r *http.Request) bool {
 		(len(path) == len(prefix) || path[len(prefix)] == '/')
 }
 
-// Limits of a connection. Reading a body and writing an answer are limited by each row (package kit), because the proxy
+// Limits of a connection. Reading a body and writing an answer are limited by kit.Observer, because the proxy
 // may do both for hours.
 const (
 	readHeaderTimeout = 5 * time.Second

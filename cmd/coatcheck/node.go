@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -46,6 +47,9 @@ func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exc
 	}
 	catalogue, err := n.catalogue()
 	if err != nil {
+		return nil, err
+	}
+	if err := checkDataDir(c.Data); err != nil {
 		return nil, err
 	}
 	ids, err := n.identities(env, exclusive)
@@ -145,6 +149,24 @@ func keyError(err error) error {
 func databaseExists(c *config) bool {
 	_, err := os.Stat(filepath.Join(c.Data, storage.FileName))
 	return c.Database != "sqlite" || !errors.Is(err, fs.ErrNotExist)
+}
+
+// checkDataDir refuses a data directory that others on the machine can look into.
+func checkDataDir(dir string) error {
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) || runtime.GOOS == "windows" {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("data: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("data: %s is not a directory", dir)
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		return fmt.Errorf("key_permissions: others can look into %s (mode %04o); use chmod 700", dir, info.Mode().Perm())
+	}
+	return nil
 }
 
 // writeIdentity makes a new identity, for its owner alone.

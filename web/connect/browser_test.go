@@ -56,7 +56,8 @@ func startChromium(t *testing.T) context.Context {
 		options := append(chromedp.DefaultExecAllocatorOptions[:],
 			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-quic", true),
 			chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-popup-blocking", false))
-		allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...) //nolint:usetesting // it outlives the test
+		// Not of the test: the browser outlives it.
+		allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...)
 		ctx, stop := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))
 		chromium.stop = []context.CancelFunc{stopAllocator, stop}
 		chromium.ctx, chromium.err = ctx, chromedp.Do(ctx)

@@ -4,9 +4,9 @@
 //
 // # From outside to inside
 //
-//	Observer   request id, client address, security headers, recover, one log line
+//	Observer   request id, client address, deadlines, security headers, recover, one log line
 //	  └─ the router, which belongs to package web
-//	       └─ Gate     deadlines, limit per address, cross-origin rules, content type, body limit, authentication
+//	       └─ Gate     limit per address, cross-origin rules, content type, body limit, authentication
 //	            └─ Route.Handle    decode, one call to the broker, encode
 //
 // An error that a handler returns goes out through its surface's Fail. Handlers never write a failure themselves.

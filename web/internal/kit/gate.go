@@ -3,15 +3,8 @@ package kit
 import (
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
-)
-
-// How long a request may take to arrive, and its answer to leave. The proxy has limits of its own.
-const (
-	readTimeout  = 30 * time.Second
-	writeTimeout = 60 * time.Second
 )
 
 // maxCookies is how many cookies a request may carry.
@@ -39,7 +32,6 @@ func (g *Gate) Handler(s *Surface, row Route) http.Handler {
 
 // pass checks everything that a row demands, and then handles the request.
 func (g *Gate) pass(s *Surface, row *Route, w http.ResponseWriter, r *http.Request) error {
-	deadlines(w)
 	if row.Auth.Limited {
 		if err := g.Limiter.Take(EventOf(r).IP); err != nil {
 			return err
@@ -67,15 +59,6 @@ func (g *Gate) pass(s *Surface, row *Route, w http.ResponseWriter, r *http.Reque
 		}
 	}
 	return row.Handle(w, r, who)
-}
-
-// deadlines bounds how long the request may hold its connection. Where there is no connection, in tests, there is
-// nothing to bound.
-func deadlines(w http.ResponseWriter) {
-	c := http.NewResponseController(w)
-	now := time.Now()
-	_ = c.SetReadDeadline(now.Add(readTimeout))
-	_ = c.SetWriteDeadline(now.Add(writeTimeout))
 }
 
 // accept refuses what no handler should see: too many cookies, a body where none belongs or of the wrong kind. It bounds

@@ -81,6 +81,12 @@ type Observer struct {
 	Secure  bool    // the public URL is https
 }
 
+// How long a request may take to arrive, and its answer to leave.
+const (
+	readTimeout  = 30 * time.Second
+	writeTimeout = 60 * time.Second
+)
+
 // hsts is a year, in seconds, as the Strict-Transport-Security header has it.
 const hsts = "max-age=31536000"
 
@@ -90,12 +96,21 @@ func (o *Observer) Wrap(next http.Handler) http.Handler {
 		start := time.Now()
 		e := &Event{ID: uuid.NewString(), IP: o.Proxies.ClientIP(r)}
 		rec := &recorder{ResponseWriter: w}
+		deadlines(rec, start)
 		o.headers(rec.Header(), e.ID)
 		r = r.WithContext(context.WithValue(r.Context(), eventKey{}, e))
 		defer o.log(e, rec, r, start)
 		defer survive(rec, r, nil)
 		next.ServeHTTP(rec, r)
 	})
+}
+
+// deadlines bounds how long the request may hold its connection, a body included that nobody reads. Where there is no
+// connection, in tests, there is nothing to bound.
+func deadlines(w http.ResponseWriter, now time.Time) {
+	c := http.NewResponseController(w)
+	_ = c.SetReadDeadline(now.Add(readTimeout))
+	_ = c.SetWriteDeadline(now.Add(writeTimeout))
 }
 
 // headers sets what every answer has unless its handler knows better. Nothing is stored by default: most answers hold a
