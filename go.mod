@@ -1,6 +1,6 @@
 module github.com/coatcheck/coatcheck
 
-go 1.26.0
+go 1.26.6
 
 toolchain go1.26.8
 

@@ -248,7 +248,7 @@ func (b *Broker) UpdateIntegration(ctx context.Context, who Actor, key string, p
 	return &i, b.saveIntegration(ctx, who, &i)
 }
 
-func set[T any](to *T, from *T) {
+func set[T any](to, from *T) {
 	if from != nil {
 		*to = *from
 	}

@@ -155,7 +155,7 @@ func TestTLS(t *testing.T) {
 	tls12 := start(func(s *httptest.Server) { s.TLS.MaxVersion = tls.VersionTLS12 })
 	tls11 := start(func(s *httptest.Server) {
 		s.EnableHTTP2 = false                                                   // which would refuse TLS 1.1 by itself
-		s.TLS.MinVersion, s.TLS.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 //nolint:gosec // the outdated peer to refuse
+		s.TLS.MinVersion, s.TLS.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	})
 	roots := x509.NewCertPool()
 	roots.AddCert(modern.Certificate())
@@ -298,7 +298,7 @@ func TestProxyHeaderTimeout(t *testing.T) {
 // What only a long wait would show, or a look at the environment that net/http takes once per process.
 func TestTransportSettings(t *testing.T) {
 	p := localPolicy(t)
-	if p.ProxyTransport() != p.ProxyTransport() || p.TokenClient().Transport != p.MetadataClient().Transport {
+	if first, again := p.ProxyTransport(), p.ProxyTransport(); first != again || p.TokenClient().Transport != p.MetadataClient().Transport {
 		t.Error("each call makes a new connection pool")
 	}
 	if p.TokenClient().Transport == http.RoundTripper(p.ProxyTransport()) {
