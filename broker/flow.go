@@ -297,10 +297,11 @@ const maxCode = 4096
 func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outcome, error) {
 	m := c.making
 	if code := cb.Query.Get("error"); code != "" {
+		said := &ProviderError{Class: GrantLost, Code: code, Text: cb.Query.Get("error_description")}
 		if code == "access_denied" {
-			return nil, ErrProviderDenied
+			return nil, ErrProviderDenied.Because(said)
 		}
-		return nil, ErrProviderError
+		return nil, ErrProviderError.Because(said)
 	}
 	param := m.facts.CodeParam
 	if param == "" {

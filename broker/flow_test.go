@@ -181,6 +181,21 @@ func TestAFailedExchangeIsNotRepeated(t *testing.T) {
 	}
 }
 
+// What a provider says about its refusal is shown, cut and cleaned.
+func TestAProvidersWordsAreShown(t *testing.T) {
+	r := newRig(t)
+	who, _ := r.session(broker.SessionInput{})
+	_, cb := r.started(who)
+	cb.Query.Del("code")
+	cb.Query.Set("error", "server_error")
+	cb.Query.Set("error_description", "try\x00 later\u202e "+strings.Repeat("x", 1000))
+	_, err := r.broker.FinishFlow(t.Context(), cb)
+	var failure *broker.FlowError
+	if !errors.As(err, &failure) || !strings.HasPrefix(failure.Detail, "server_error try later xxx") || len(failure.Detail) != 300 {
+		t.Fatalf("detail %q", failure.Detail)
+	}
+}
+
 // A session begins at most twenty sign-ins.
 func TestASessionBeginsTwentySignIns(t *testing.T) {
 	r := newRig(t)

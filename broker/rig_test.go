@@ -53,7 +53,7 @@ func (l *logBuffer) String() string {
 
 // rig is a broker on a real SQLite file with a provider that tests control.
 type rig struct {
-	t        *testing.T
+	t        testing.TB
 	dir      string
 	clock    *clock
 	log      *logBuffer
@@ -70,7 +70,7 @@ type rig struct {
 
 const publicURL = "https://connect.example.com"
 
-func newRig(t *testing.T, options ...func(*rig)) *rig {
+func newRig(t testing.TB, options ...func(*rig)) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir(), clock: newClock(), log: &logBuffer{}, provider: newFakeProvider()}
 	r.provider.now = r.clock.Now
