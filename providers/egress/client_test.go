@@ -154,7 +154,7 @@ func TestTLS(t *testing.T) {
 	modern := start(func(*httptest.Server) {})
 	tls12 := start(func(s *httptest.Server) { s.TLS.MaxVersion = tls.VersionTLS12 })
 	tls11 := start(func(s *httptest.Server) {
-		s.EnableHTTP2 = false                                                   // which would refuse TLS 1.1 by itself
+		s.EnableHTTP2 = false // which would refuse TLS 1.1 by itself
 		s.TLS.MinVersion, s.TLS.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
 	})
 	roots := x509.NewCertPool()
