@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	secretSize = 32 // random bytes in every token, state and verifier
+	secretSize = 32 // random bytes in every token and state
 
 	apiKeyPrefix     = "coat_"
 	apiKeyIDSize     = 8
@@ -139,17 +139,4 @@ func (k *Keyring) CheckState(state string) (hash [32]byte, ok bool) {
 		return hash, false
 	}
 	return HashToken(state), true
-}
-
-// NewVerifier returns a PKCE code verifier: 32 random bytes in base64url, 43 characters (RFC 7636
-// section 4.1).
-func NewVerifier() string {
-	return base64url.EncodeToString(Random(secretSize))
-}
-
-// Challenge is the S256 code challenge of a verifier (RFC 7636 section 4.2). The plain method is not
-// offered.
-func Challenge(verifier string) string {
-	sum := sha256.Sum256([]byte(verifier))
-	return base64url.EncodeToString(sum[:])
 }

@@ -173,14 +173,3 @@ func refusedState(t *testing.T, ring *crypto.Keyring, state string) {
 		t.Errorf("accepted %q", state)
 	}
 }
-
-func TestPKCE(t *testing.T) {
-	// RFC 7636, appendix B.
-	if got := crypto.Challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"); got != "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM" {
-		t.Errorf("Challenge = %s", got)
-	}
-	a, b := crypto.NewVerifier(), crypto.NewVerifier()
-	if a == b || !regexp.MustCompile(`^[A-Za-z0-9_-]{43}$`).MatchString(a) {
-		t.Errorf("verifiers %q, %q", a, b)
-	}
-}

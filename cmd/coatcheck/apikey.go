@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/crypto"
 )
 
 type apikeyCommand struct {
@@ -112,7 +113,7 @@ func state(k *broker.APIKey, now time.Time) string {
 
 type apikeyRevokeCommand struct {
 	beside
-	ID string `arg:"" help:"The key's id, as list shows it."`
+	ID string `arg:"" help:"The key's id, as list shows it; a whole key does as well."`
 }
 
 // Run ends a key.
@@ -122,6 +123,9 @@ func (c *apikeyRevokeCommand) Run(p *program) error {
 		return err
 	}
 	defer func() { _ = n.store.Close() }()
+	if _, id, ok := crypto.ParseAPIKey(c.ID); ok { // all that somebody has who found one
+		c.ID = id
+	}
 	if err := n.broker.RevokeAPIKey(p.ctx, broker.System(e.ID), broker.APIKeyID(c.ID)); err != nil {
 		return err
 	}
