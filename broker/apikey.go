@@ -159,7 +159,8 @@ func (b *Broker) addKey(ctx context.Context, who Actor, e *Environment, id APIKe
 	if err := b.store.CreateAPIKey(ctx, k, b.audited(who, "apikey.create", string(id))); err != nil {
 		return nil, err
 	}
-	return k, b.reload(ctx)
+	b.changed(ctx)
+	return k, nil
 }
 
 // hint is what people may see of a key: enough to tell it from others, and none of what is secret.
@@ -182,19 +183,10 @@ func (b *Broker) declareKey(ctx context.Context, e *Environment, preset Secret) 
 		}
 		return k.key.ID, nil
 	}
-	// A preset key that was replaced by another must not go on opening the door.
-	for _, k := range b.snapshot.Load().keys {
-		if k.key.Managed && k.key.Environment == e.ID {
-			if err := b.RevokeAPIKey(ctx, System(e.ID), k.key.ID); err != nil {
-				return "", err
-			}
-		}
-	}
-	k, err := b.addKey(ctx, System(e.ID), e, APIKeyID(uuid.NewString()), text, KeyInput{Name: "configuration file", Scopes: Scopes{ScopeAll}}, true)
-	if err != nil {
-		return "", err
-	}
-	return k.ID, nil
+	// One that it replaces is ended after this one opens: see release.
+	id := APIKeyID(uuid.NewString())
+	_, err := b.addKey(ctx, System(e.ID), e, id, text, KeyInput{Name: "configuration file " + string(id[:8]), Scopes: Scopes{ScopeAll}}, true)
+	return id, err
 }
 
 // APIKeys lists the environment's keys, revoked ones included, oldest first.
@@ -213,5 +205,6 @@ func (b *Broker) RevokeAPIKey(ctx context.Context, who Actor, id APIKeyID) error
 	if err := b.store.RevokeAPIKey(ctx, id, b.Now(), b.audited(who, "apikey.revoke", string(id))); err != nil {
 		return err
 	}
-	return b.reload(ctx)
+	b.changed(ctx)
+	return nil
 }

@@ -63,9 +63,11 @@ type Broker struct {
 	gates      *gate.Set
 	faults     faults
 	held       *held
-	rejections *otter.Cache[ConnectionID, struct{}] // renewed lately because an API refused the token
-	work       sync.WaitGroup                       // what must finish before the process may end
-	wake       chan struct{}                        // the scheduler should look again
+	rejections *otter.Cache[ConnectionID, int64] // versions that an API refused lately
+	work       sync.WaitGroup                    // what must finish before the process may end
+	wake       chan struct{}                     // the scheduler should look again
+	stopping   chan struct{}                     // closed when no new work is to be begun
+	stopOnce   sync.Once
 	workers    int
 	perHost    int
 	patience   time.Duration // of drain
@@ -88,6 +90,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		held:     newHeld(),
 		reads:    newReadLog(),
 		wake:     make(chan struct{}, 1),
+		stopping: make(chan struct{}),
 		workers:  orDefault(c.RefreshConcurrency, 64),
 		perHost:  orDefault(c.RefreshPerHost, 8),
 		patience: cmp.Or(c.Drain, drainFor),
@@ -95,8 +98,8 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	if b.cache, err = newCache(orDefault(c.CacheEntries, 10_000)); err != nil {
 		return nil, err
 	}
-	b.rejections, err = otter.New(&otter.Options[ConnectionID, struct{}]{
-		MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[ConnectionID, struct{}](rejectedPause),
+	b.rejections, err = otter.New(&otter.Options[ConnectionID, int64]{
+		MaximumSize: 10_000, ExpiryCalculator: otter.ExpiryWriting[ConnectionID, int64](rejectedPause),
 	})
 	if err != nil {
 		return nil, err

@@ -90,7 +90,13 @@ func (m *making) bindSession(s *Session, d Defaults) {
 		if s.EndUser != nil {
 			c.EndUser = s.EndUser
 		}
-		c.Tags, c.WebhookURL = s.Tags, s.WebhookURL
+		// A repair that says nothing about these leaves them as they are.
+		if len(s.Tags) > 0 || c.Tags == nil {
+			c.Tags = s.Tags
+		}
+		if s.WebhookURL != "" {
+			c.WebhookURL = s.WebhookURL
+		}
 		if s.ConnectionName != "" {
 			c.Name = s.ConnectionName
 		}

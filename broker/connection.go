@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -415,6 +416,7 @@ func (b *Broker) SetMetadata(ctx context.Context, who Actor, integration string,
 
 // change reads connections, changes them and writes them, again from the start when somebody else was faster.
 func (b *Broker) change(ctx context.Context, who Actor, integration string, keys []string, action string, apply func(*Connection) error) ([]*Connection, error) {
+	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
 	for attempt := 0; ; attempt++ {
 		var list []*Connection
 		var trail Trail

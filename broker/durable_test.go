@@ -319,3 +319,68 @@ func TestASharedGrantIsNotRevoked(t *testing.T) {
 		}
 	}
 }
+
+// A provider that makes us panic ends neither the process nor the job.
+func TestAPanicInARevocationIsSurvived(t *testing.T) {
+	r := newRig(t)
+	ref := r.imported("c", time.Hour)
+	r.provider.set(func(p *fakeProvider) { p.panics = true })
+	if err := r.broker.DeleteConnection(t.Context(), r.who, ref); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.broker.RevokeDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.provider.set(func(p *fakeProvider) { p.panics = false })
+	r.clock.advance(time.Hour)
+	if err := r.broker.RevokeDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.provider.revocations()); n != 1 {
+		t.Fatalf("%d revocations", n)
+	}
+}
+
+// A caller that hangs up while its change commits does not keep the change from counting.
+func TestADeletionCountsWhenItsCallerHangsUp(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	who := broker.System(r.who.Environment)
+	if _, err := r.broker.CreateIntegration(ctx, who, broker.IntegrationInput{Key: "two", Provider: "fake", ClientID: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	access, _ := r.provider.issue(time.Hour)
+	_, _, err := r.broker.Import(ctx, r.who, broker.ImportInput{Integration: "two", Key: "c", Material: &broker.Material{Type: "OAUTH2", Access: broker.NewSecret(access)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.broker.Outbound(ctx, r.who, "two", "c"); err != nil {
+		t.Fatal(err)
+	}
+	leaving, leave := context.WithCancel(ctx)
+	leaver := &leavingStore{Store: r.store, leave: leave}
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.wrap = func(s broker.Store) broker.Store { leaver.Store = s; return leaver }
+	r.start()
+	if _, err := r.broker.Outbound(ctx, r.who, "two", "c"); err != nil {
+		t.Fatal(err)
+	}
+	_ = r.broker.DeleteIntegration(leaving, who, "two")
+	if _, err := r.broker.Outbound(ctx, r.who, "two", "c"); !errors.Is(err, broker.ErrNotFound) {
+		t.Fatalf("a deleted integration: %v", err)
+	}
+}
+
+// leavingStore has the caller leave at the moment of the commit.
+type leavingStore struct {
+	broker.Store
+	leave func()
+}
+
+func (s *leavingStore) DeleteIntegration(ctx context.Context, id broker.IntegrationID, at time.Time, t broker.Trail) (int, error) {
+	n, err := s.Store.DeleteIntegration(ctx, id, at, t)
+	s.leave()
+	return n, err
+}

@@ -145,7 +145,8 @@ func (b *Broker) saveEnvironment(ctx context.Context, e *Environment) error {
 	if err := b.store.SaveEnvironment(ctx, e, b.audited(System(e.ID), "environment.save", string(e.ID))); err != nil {
 		return err
 	}
-	return b.reload(ctx)
+	b.changed(ctx)
+	return nil
 }
 
 // release lets go of what was declared once and is not any more.
@@ -178,5 +179,6 @@ func (b *Broker) release(ctx context.Context, envs map[EnvironmentID]bool, ints 
 			}
 		}
 	}
-	return b.reload(ctx)
+	b.changed(ctx)
+	return nil
 }

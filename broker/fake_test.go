@@ -32,6 +32,7 @@ type fakeProvider struct {
 	after func(n int) error
 	// revokeErr is what revocations are answered.
 	revokeErr error
+	panics    bool
 	facts     broker.Facts
 }
 
@@ -195,6 +196,9 @@ func (p *fakeProvider) rotate(refresh string) (*broker.Obtained, error) {
 func (p *fakeProvider) Revoke(_ context.Context, h *broker.Holding) (bool, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.panics {
+		panic("the provider's answer")
+	}
 	if p.revokeErr != nil {
 		return false, p.revokeErr
 	}

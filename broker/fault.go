@@ -80,9 +80,8 @@ func (b *Broker) storeFault(ctx context.Context, i *Integration, code string, at
 	changed.Fault, changed.FaultAt = code, at
 	err := b.store.UpdateIntegration(ctx, &changed, Trail{Audit: []AuditEntry{b.line(System(i.Environment), "integration.fault", string(i.ID))}})
 	if err == nil {
-		err = b.reload(ctx)
-	}
-	if err != nil {
+		b.changed(ctx)
+	} else {
 		b.log.LogAttrs(ctx, slog.LevelWarn, "an integration's fault could not be written", slog.String("integration", i.Key), slog.Any("error", err))
 	}
 }

@@ -81,6 +81,18 @@ func (b *Broker) hold(ctx context.Context, s *Swap, cause error) {
 	}
 }
 
+// spill saves a pair that the end of the process finds unstored.
+func (b *Broker) spill(ctx context.Context, s *Swap) {
+	if b.reserve == nil {
+		return
+	}
+	if err := b.reserve.Spill([]*Swap{s}); err != nil {
+		b.log.LogAttrs(ctx, slog.LevelError, "a renewed token could not be saved", slog.String("connection", string(s.Connection)), slog.Any("error", err))
+		return
+	}
+	b.held.drop(s.Connection)
+}
+
 // refill takes the reserve back once nothing is held any more. If there is no room yet, the next commit tries again.
 func (b *Broker) refill(ctx context.Context) {
 	if b.reserve == nil || !b.held.refillDue() {

@@ -3,6 +3,7 @@ package broker
 import (
 	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"net/url"
 	"reflect"
@@ -48,7 +49,10 @@ type Integration struct {
 var integrationKey = regexp.MustCompile(`^[a-zA-Z0-9~:.@ _-]{1,255}$`)
 
 // ValidIntegrationKey reports whether key has the form of an integration's key.
-func ValidIntegrationKey(key string) bool { return integrationKey.MatchString(key) }
+// What a browser takes for a step in a path has it not.
+func ValidIntegrationKey(key string) bool {
+	return integrationKey.MatchString(key) && key != "." && key != ".."
+}
 
 // Validate reports the first thing that is wrong with the integration.
 func (i *Integration) Validate() error {
@@ -156,7 +160,8 @@ func (b *Broker) insertIntegration(ctx context.Context, who Actor, i *Integratio
 	if err := b.store.CreateIntegration(ctx, i, b.audited(who, "integration.create", string(i.ID))); err != nil {
 		return err
 	}
-	return b.reload(ctx)
+	b.changed(ctx)
+	return nil
 }
 
 // newIntegration makes an integration of the input.
@@ -239,13 +244,44 @@ func (b *Broker) UpdateIntegration(ctx context.Context, who Actor, key string, p
 	set(&i.Scopes, p.Scopes)
 	set(&i.ForwardWebhooks, p.ForwardWebhooks)
 	i.Settings = mergeSettings(i.Settings, p.Settings)
+	if err := b.keepsOrigin(ctx, old, &i); err != nil {
+		return nil, err
+	}
 	if f := b.factsOf(&i); f != nil && p.ClientSecret != nil {
 		i.TokenOrigin = f.TokenOrigin // the secret is entered again, for the address as it is now
 	}
 	if err := b.sealIntegration(&i, p.ClientSecret, p.WebhookSecret); err != nil {
 		return nil, err
 	}
+	if err := b.strand(ctx, old, &i); err != nil {
+		return nil, err
+	}
 	return &i, b.saveIntegration(ctx, who, &i)
+}
+
+// baseURLSetting is the setting that says where a generic provider's API is.
+const baseURLSetting = "baseUrl"
+
+// keepsOrigin refuses to point an integration with connections at another API: their credentials were not entered for it.
+func (b *Broker) keepsOrigin(ctx context.Context, old, changed *Integration) error {
+	if originOf(old.Settings[baseURLSetting]) == originOf(changed.Settings[baseURLSetting]) {
+		return nil
+	}
+	n, err := b.store.CountConnections(ctx, old.ID)
+	if err != nil || n == 0 {
+		return err
+	}
+	return ErrSecretRequired.On("integration_config." + baseURLSetting).
+		Saying("its connections hold credentials for another address; delete them, or make another integration")
+}
+
+// originOf gives scheme and host of a URL; what is none is its own origin.
+func originOf(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return raw
+	}
+	return strings.ToLower(u.Scheme + "://" + u.Host)
 }
 
 func set[T any](to, from *T) {
@@ -282,7 +318,8 @@ func (b *Broker) saveIntegration(ctx context.Context, who Actor, i *Integration)
 		return err
 	}
 	b.faults.clear(i.ID)
-	return b.reload(ctx)
+	b.changed(ctx)
+	return nil
 }
 
 // DeleteIntegration deletes an integration and all its connections, whose grants are then ended at the provider.
@@ -300,7 +337,9 @@ func (b *Broker) DeleteIntegration(ctx context.Context, who Actor, key string) e
 	if _, err := b.store.DeleteIntegration(ctx, i.ID, b.Now(), b.audited(who, "integration.delete", string(i.ID))); err != nil {
 		return err
 	}
-	return b.reload(ctx)
+	b.cache.clear()
+	b.changed(ctx)
+	return nil
 }
 
 // ClientSecrets are an integration's secrets.
@@ -352,10 +391,57 @@ func (b *Broker) declareIntegration(ctx context.Context, e *Environment, in Inte
 	if b.sameIntegration(old, fresh, in) {
 		return old.ID, nil
 	}
+	if err := b.keepsOrigin(ctx, old, fresh); err != nil {
+		return "", err
+	}
 	if err := b.sealIntegration(fresh, &in.ClientSecret, &in.WebhookSecret); err != nil {
 		return "", err
 	}
+	if err := b.strand(ctx, old, fresh); err != nil {
+		return "", err
+	}
 	return fresh.ID, b.saveIntegration(ctx, who, fresh)
+}
+
+// strand ends the renewal of an integration's connections when its token endpoint has moved to another origin: their
+// refresh tokens are not sent to who did not issue them. Their end users have to connect again.
+func (b *Broker) strand(ctx context.Context, old, changed *Integration) error {
+	if old.TokenOrigin == changed.TokenOrigin {
+		return nil
+	}
+	const page = 500
+	for offset := 0; ; offset += page {
+		list, err := b.store.Connections(ctx, ConnectionFilter{
+			Environment: old.Environment, Integrations: []IntegrationID{old.ID}, Limit: page, Offset: offset,
+		})
+		if err != nil {
+			return err
+		}
+		for _, c := range list {
+			if err := b.strandOne(ctx, c); err != nil {
+				return err
+			}
+		}
+		if len(list) < page {
+			return nil
+		}
+	}
+}
+
+func (b *Broker) strandOne(ctx context.Context, c *Connection) error {
+	cred, err := b.store.Credential(ctx, c.ID)
+	if errors.Is(err, ErrNotFound) || err == nil && len(cred.Refresh) == 0 {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	b.cache.spoil(c.Integration, c.Key)
+	return b.store.FailRefresh(ctx, &RefreshFailure{
+		Connection: c.ID, Version: cred.Version, Code: ReasonOriginChanged, At: b.Now(), Status: Failing, Reason: ReasonOriginChanged,
+		ErrorID: uuid.NewString(), CountsAgainst: true, KeepAttempt: true,
+		Trail: Trail{Events: []Event{b.event(EventNeedsReauth, c, ReasonOriginChanged)}},
+	})
 }
 
 // sameIntegration reports whether nothing has to be written. Two seals of one secret differ, so they are opened.

@@ -168,7 +168,10 @@ func (b *Broker) grant(m *making, old *Connection, version int64) (*Connection, 
 		c.Key = string(c.ID)
 	}
 	hash := b.accountHash(m)
-	if old != nil && len(old.AccountHash) > 0 && len(hash) > 0 && !slices.Equal(old.AccountHash, hash) && !m.accountFree {
+	if old != nil && len(old.AccountHash) > 0 && !slices.Equal(old.AccountHash, hash) && !m.accountFree {
+		if len(hash) == 0 {
+			return nil, nil, ErrExchangeFailed.Saying("the provider did not say which account this is; please try again")
+		}
 		return nil, nil, ErrAccountMismatch
 	}
 	c.Status, c.Reason, c.ErrorID, c.ErrorAt = Active, "", "", time.Time{}
@@ -181,6 +184,7 @@ func (b *Broker) grant(m *making, old *Connection, version int64) (*Connection, 
 	if c.Config, err = encodeObject(config); err != nil {
 		return nil, nil, err
 	}
+	c.AccountHash, c.Account = nil, nil
 	if len(hash) > 0 {
 		c.AccountHash = hash
 		if c.Account, err = b.seal(accountPlace(c), NewSecret(m.account)); err != nil {

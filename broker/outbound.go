@@ -98,7 +98,7 @@ func (b *Broker) fetchOutbound(ctx context.Context, i *Integration, key string) 
 			return nil, err
 		}
 		if !runOut || renewed {
-			if runOut {
+			if runOut && !b.Now().Before(t.ExpiresAt) {
 				return nil, ErrNeedsReauth
 			}
 			o.generation, o.writes = generation, writes
@@ -173,12 +173,9 @@ func (b *Broker) outboundOf(p Provider, i *Integration, key string, t *Ticket) (
 		return nil, false, ErrNeedsReauth.Saying("the credential has expired and there is nothing to renew it with")
 	}
 	if renewable {
-		f := p.Facts()
-		end = end.Add(-max(minServed, f.ServesBuffer))
-		if life := t.ExpiresAt.Sub(t.ObtainedAt); life > 0 && life < 2*minServed {
-			end = t.ExpiresAt.Add(-life / 4) // a token that never has thirty seconds left would be renewed for every call
-		}
-		o.kickAt = t.ExpiresAt.Add(-margin(f, &Credential{ObtainedAt: t.ObtainedAt, ExpiresAt: t.ExpiresAt})).UnixMicro()
+		f, life := p.Facts(), &Credential{ObtainedAt: t.ObtainedAt, ExpiresAt: t.ExpiresAt}
+		end = end.Add(-servesFor(f, life))
+		o.kickAt = t.ExpiresAt.Add(-margin(f, life)).UnixMicro()
 	}
 	o.serveUntil = end.UnixMicro()
 	return o, !now.Before(end), nil
@@ -196,7 +193,7 @@ func (b *Broker) Rejected(ctx context.Context, who Actor, o *Outbound) (*Outboun
 		return nil, onConnection(err)
 	}
 	if c.Version <= o.version {
-		if !b.mayRejectAgain(o.connection) {
+		if !b.mayReject(o.connection, o.version) {
 			return nil, nil //nolint:nilnil // "nothing newer" is an answer, not a failure
 		}
 		c, err = b.renew(ctx, renewal{environment: o.environment, connection: o.connection, than: o.version, why: rejected})
@@ -210,12 +207,13 @@ func (b *Broker) Rejected(ctx context.Context, who Actor, o *Outbound) (*Outboun
 	return b.Outbound(ctx, who, o.integration.Key, o.key)
 }
 
-// mayRejectAgain limits renewals that an API's refusals cause.
-func (b *Broker) mayRejectAgain(id ConnectionID) bool {
-	if _, ok := b.rejections.GetIfPresent(id); ok {
-		return false
+// mayReject limits renewals that an API's refusals cause: all who found out about one version wait for one renewal, and
+// the token that comes of it is not renewed for the same reason until a while later.
+func (b *Broker) mayReject(id ConnectionID, version int64) bool {
+	if last, ok := b.rejections.GetIfPresent(id); ok {
+		return last == version
 	}
-	b.rejections.Set(id, struct{}{})
+	b.rejections.Set(id, version)
 	return true
 }
 

@@ -21,11 +21,14 @@ func (b *Broker) keep(ctx context.Context, t *target, old *Credential, m *Materi
 	swap := &Swap{Connection: t.connection.ID, From: old.Version, Next: sealed, Scopes: next.Scopes}
 	if len(got.Config) > 0 {
 		if swap.Config, err = mergeConfig(t.connection.Config, got.Config); err != nil {
-			return nil, err
+			b.log.LogAttrs(ctx, slog.LevelWarn, "what an answer said besides its token is not kept", slog.String("connection", string(t.connection.ID)))
 		}
 	}
-	b.clearFault(ctx, t.integration)
-	return b.commit(ctx, t, swap)
+	c, err := b.commit(ctx, t, swap)
+	if err == nil {
+		b.clearFault(ctx, t.integration)
+	}
+	return c, err
 }
 
 // merge lays a renewed credential over the old one: a provider that sends no refresh token means the old one to stay.
@@ -58,13 +61,16 @@ func (b *Broker) commit(ctx context.Context, t *target, s *Swap) (*Credential, e
 			b.held.drop(c.ID)
 			return b.store.Credential(ctx, c.ID)
 		case errors.Is(err, ErrNotFound): // deleted in the meantime: the new tokens must end too
-			b.held.drop(c.ID)
-			return nil, errors.Join(ErrNotFound.On("connection"), b.store.AddRevocation(ctx, orphan(c, s.Next, b.Now()), Trail{}))
+			if err = b.store.AddRevocation(ctx, orphan(c, s.Next, b.Now()), Trail{}); err == nil {
+				b.held.drop(c.ID)
+				return nil, ErrNotFound.On("connection")
+			}
 		}
 		b.hold(ctx, s, err)
 		select {
 		case <-time.After(pause):
 		case <-b.held.end:
+			b.spill(ctx, s)
 			return nil, ErrStorageUnavailable.Because(err)
 		}
 	}
@@ -80,14 +86,18 @@ func orphan(c *Connection, cred *Credential, now time.Time) *Revocation {
 }
 
 // recordFailure writes down what a failure means, and gives the error for whoever waits.
-func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, p *ProviderError, doubtful bool) error {
+func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, m *Material, p *ProviderError, doubtful bool) error {
 	now := b.Now()
 	f := &RefreshFailure{
 		Connection: t.connection.ID, Version: c.Version, Owner: b.owner, Code: p.Code, At: now, ErrorID: uuid.NewString(),
-		CountsAgainst: true,
+		CountsAgainst: true, KeepAttempt: p.Class != GrantLost && (p.InDoubt || doubtful),
 	}
 	var answer *Error
-	switch p.Class {
+	class := p.Class
+	if class == ClientRefused && !m.Details["client_id"].IsZero() {
+		class = GrantLost // the end user's own client: nobody else's connections depend on it
+	}
+	switch class {
 	case GrantLost:
 		answer = b.grantLost(t, c, f, p, doubtful)
 	case ClientRefused:
@@ -110,7 +120,7 @@ func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, p 
 // grantLost marks the connection. The refresh token stays: somebody may insist and find that it works.
 func (b *Broker) grantLost(t *target, c *Credential, f *RefreshFailure, p *ProviderError, doubtful bool) *Error {
 	f.Status, f.Reason = Failing, ReasonNeedsReauth
-	if doubtful {
+	if doubtful && p.Class == GrantLost {
 		f.Reason = ReasonOutcomeLost
 	}
 	if c.Failures == 0 || !c.RefreshAt.IsZero() {

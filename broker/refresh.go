@@ -18,6 +18,7 @@ const (
 	waiterPatience  = 25 * time.Second
 	minServed       = 30 * time.Second // a served token lasts at least so long, if it can be renewed at all
 	probeEvery      = 5 * time.Minute  // of a client that its provider refuses
+	longestPause    = 75 * time.Minute // of a back-off; a provider can ask for an hour
 	failingAfter    = time.Hour        // transient failures for so long are told to the app
 )
 
@@ -124,17 +125,27 @@ func (b *Broker) renewOnce(ctx context.Context, r renewal) (*Credential, error) 
 	if err := b.standsInTheWay(t, c, r); err != nil {
 		return nil, err
 	}
-	leave, err := b.gates.Enter(ctx, t.gate)
+	entering, cancel := b.untilStopping(ctx)
+	pass, err := b.gates.Enter(entering, t.gate)
+	cancel()
 	if err != nil {
-		return nil, &RefreshError{Err: ErrProviderDown.After(retryAfter(err)).Because(err), Connection: t.connection}
+		return nil, notLetIn(t, err)
 	}
-	var outcome gate.Result
-	defer func() { leave(outcome) }()
-	return b.attempt(ctx, t, r, &outcome)
+	defer pass.Leave()
+	return b.attempt(ctx, t, r, pass)
+}
+
+// notLetIn says why the provider cannot be asked now.
+func notLetIn(t *target, err error) error {
+	var closed *gate.ClosedError
+	if !errors.As(err, &closed) {
+		return &RefreshError{Err: errStopping.Because(err), Connection: t.connection}
+	}
+	return &RefreshError{Err: ErrProviderDown.After(closed.RetryAfter).Because(err), Connection: t.connection}
 }
 
 // attempt leases the credential, looks again, asks the provider and stores what it says.
-func (b *Broker) attempt(ctx context.Context, t *target, r renewal, outcome *gate.Result) (*Credential, error) {
+func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.Pass) (*Credential, error) {
 	c, err := b.lease(ctx, t, r)
 	if err != nil {
 		return nil, err
@@ -153,14 +164,32 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, outcome *gat
 	if !t.renewer.Renewable(m) {
 		return c, errors.Join(b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt), b.runOut(ctx, t, c))
 	}
+	report, err := pass.Call()
+	if err == nil && b.isStopping() {
+		report(gate.Result{})
+		err = errStopping
+	}
+	if err != nil {
+		return nil, errors.Join(notLetIn(t, err), b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
+	}
 	h := &Holding{Client: t.client, Config: configValues(t.connection.Config, m.Details), Material: m}
-	got, failure, repeated := b.ask(ctx, t.renewer, h)
-	outcome.Fault = failure != nil && failure.Class == Transient && isFault(failure)
+	got, failure, repeated := b.askGuarded(ctx, t.renewer, h, report)
 	if failure != nil {
-		outcome.RetryAfter = failure.RetryAfter
-		return nil, b.recordFailure(ctx, t, c, failure, doubtful || repeated)
+		return nil, b.recordFailure(ctx, t, c, m, failure, doubtful || repeated)
 	}
 	return b.keep(ctx, t, c, m, got)
+}
+
+// askGuarded asks and reports to the gate, whatever happens.
+func (b *Broker) askGuarded(ctx context.Context, r Renewer, h *Holding, report func(gate.Result)) (got *Obtained, failure *ProviderError, repeated bool) {
+	result := gate.Result{Fault: true} // of a panic
+	defer func() { report(result) }()
+	got, failure, repeated = b.ask(ctx, r, h)
+	result = gate.Result{}
+	if failure != nil {
+		result = gate.Result{Fault: failure.Class == Transient && isFault(failure), RetryAfter: failure.RetryAfter}
+	}
+	return got, failure, repeated
 }
 
 // isFault tells a server's failures from odd answers that concern one connection.
@@ -179,7 +208,7 @@ func (b *Broker) ask(ctx context.Context, r Renewer, h *Holding) (got *Obtained,
 			return got, nil, repeated
 		}
 		failure = asProviderError(err)
-		if !failure.InDoubt || repeated {
+		if !failure.InDoubt || repeated || b.isStopping() {
 			return nil, failure, repeated
 		}
 		repeated = true
@@ -239,6 +268,9 @@ func (b *Broker) satisfies(t *target, c *Credential, r renewal) bool {
 // standsInTheWay gives the error that keeps a renewal from being tried: the grant is lost, the last failure is too
 // recent, or the provider refuses the client.
 func (b *Broker) standsInTheWay(t *target, c *Credential, r renewal) error {
+	if t.connection.Reason == ReasonOriginChanged { // whoever insists: the token was not granted by who would get it
+		return &RefreshError{Err: ErrNeedsReauth, Connection: t.connection, Provider: &ProviderError{Class: GrantLost, Code: ReasonOriginChanged}}
+	}
 	if r.why == demanded {
 		return nil
 	}
@@ -255,7 +287,7 @@ func (b *Broker) standsInTheWay(t *target, c *Credential, r renewal) error {
 	if c.RefreshAt.IsZero() {
 		return &RefreshError{Err: ErrNeedsReauth, Connection: t.connection, Provider: &ProviderError{Class: GrantLost, Code: c.FailCode}}
 	}
-	if now.Before(c.RefreshAt) {
+	if wait := c.RefreshAt.Sub(now); wait > 0 && wait <= longestPause { // longer: it was written by a clock that was ahead
 		return &RefreshError{
 			Err: ErrProviderDown.After(c.RefreshAt.Sub(now)), Connection: t.connection,
 			Provider: &ProviderError{Class: Transient, Code: c.FailCode},
@@ -293,12 +325,4 @@ func gateName(f *Facts, i *Integration) string {
 		return string(i.ID)
 	}
 	return f.TokenOrigin + " " + i.ClientID
-}
-
-func retryAfter(err error) time.Duration {
-	var closed *gate.ClosedError
-	if errors.As(err, &closed) {
-		return closed.RetryAfter
-	}
-	return 0
 }

@@ -228,8 +228,8 @@ func TestARejectedTokenIsRenewedOncePerVersion(t *testing.T) {
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() {
-			if _, err := r.broker.Rejected(t.Context(), r.who, first); err != nil {
-				t.Errorf("rejected: %v", err)
+			if newer, err := r.broker.Rejected(t.Context(), r.who, first); err != nil || newer == nil {
+				t.Errorf("rejected: %v, %v", newer, err)
 			}
 		})
 	}
@@ -318,6 +318,120 @@ func TestATokenThatCannotBeRenewedRunsOut(t *testing.T) {
 	}
 	if _, err := r.broker.Outbound(t.Context(), r.who, "one", "c"); !errors.Is(err, broker.ErrNeedsReauth) {
 		t.Fatalf("proxy: %v", err)
+	}
+	if n, _ := r.provider.count(); n != 0 {
+		t.Fatalf("%d requests", n)
+	}
+}
+
+// When the process is told to end, what has been asked of a provider is waited for and stored, and nothing else is asked.
+func TestAnEndBeginsNothing(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.perHost = 2 })
+	refs := make([]broker.ConnectionRef, 20)
+	for i := range refs {
+		refs[i] = r.imported(fmt.Sprint("c", i), time.Hour)
+	}
+	asked, proceed := make(chan struct{}, len(refs)), make(chan struct{})
+	r.provider.set(func(p *fakeProvider) {
+		p.after = func(int) error { asked <- struct{}{}; <-proceed; return nil }
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- r.broker.Run(ctx) }()
+	var callers sync.WaitGroup
+	for _, ref := range refs {
+		callers.Go(func() {
+			_, _ = r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{ForceRefresh: true})
+		})
+	}
+	<-asked
+	<-asked
+	cancel()
+	r.broker.Stop()
+	close(proceed)
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+	callers.Wait()
+	if n, reused := r.provider.count(); n != 2 || reused != 0 {
+		t.Fatalf("%d requests, %d reused", n, reused)
+	}
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	for _, ref := range refs {
+		if _, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{ForceRefresh: true}); err != nil {
+			t.Fatalf("%s: %v", ref.Key, err)
+		}
+	}
+}
+
+// A token that never lasts long is served as long as it is good, and not renewed for every call.
+func TestShortLivedTokens(t *testing.T) {
+	for _, life := range []time.Duration{20 * time.Second, 45 * time.Second, 90 * time.Second, 2 * time.Minute} {
+		for _, buffer := range []time.Duration{0, 10 * time.Minute} {
+			r := newRig(t)
+			r.provider.set(func(p *fakeProvider) { p.life, p.facts.RefreshBuffer, p.facts.ServesBuffer = life, buffer, buffer })
+			ref := r.imported("c", life)
+			for elapsed := time.Duration(0); elapsed < 4*life; elapsed += life / 8 {
+				for range 3 {
+					if _, err := r.broker.Outbound(t.Context(), r.who, ref.Integration, ref.Key); err != nil {
+						t.Fatalf("life %s, buffer %s, after %s: %v", life, buffer, elapsed, err)
+					}
+				}
+				r.clock.advance(life / 8)
+			}
+			if n, _ := r.provider.count(); n < 3 || n > 12 {
+				t.Fatalf("life %s, buffer %s: %d renewals in four lives", life, buffer, n)
+			}
+		}
+	}
+}
+
+// An end user's own client that its provider refuses is that connection's trouble alone.
+func TestAnOwnClientConcernsNobodyElse(t *testing.T) {
+	r := newRig(t)
+	access, refresh := r.provider.issue(time.Hour)
+	_, _, err := r.broker.Import(t.Context(), r.who, broker.ImportInput{Integration: "one", Key: "own", Material: &broker.Material{
+		Type: "OAUTH2", Access: broker.NewSecret(access), Refresh: broker.NewSecret(refresh), ExpiresAt: r.clock.Now().Add(time.Hour),
+		Details: map[string]broker.Secret{"client_id": broker.NewSecret("own"), "client_secret": broker.NewSecret("own")},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := r.imported("other", time.Hour)
+	r.clock.advance(2 * time.Hour)
+	r.provider.set(func(p *fakeProvider) {
+		p.before = func(int) error {
+			return &broker.ProviderError{Class: broker.ClientRefused, Code: "invalid_client", Status: 401}
+		}
+	})
+	if _, err := r.broker.Reveal(t.Context(), r.who, broker.ConnectionRef{Integration: "one", Key: "own"}, broker.RevealOptions{}); !errors.Is(err, broker.ErrNeedsReauth) {
+		t.Fatalf("got %v", err)
+	}
+	r.provider.set(func(p *fakeProvider) { p.before = nil })
+	r.reveal(other)
+}
+
+// An address that changed since the client was entered gets neither its secret nor a refresh token.
+func TestAChangedAddressGetsNoSecret(t *testing.T) {
+	r := newRig(t)
+	ref := r.imported("c", time.Hour)
+	r.clock.advance(2 * time.Hour)
+	r.provider.set(func(p *fakeProvider) { p.facts.TokenOrigin = "https://elsewhere.example.com" })
+	if _, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{}); !errors.Is(err, broker.ErrSecretRequired) {
+		t.Fatalf("got %v", err)
+	}
+	// The operator enters the client again, for the new address. That is no word of the end user's.
+	r.declare(t.Context())
+	for _, force := range []bool{false, true} {
+		if _, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{ForceRefresh: force}); !errors.Is(err, broker.ErrNeedsReauth) {
+			t.Fatalf("after the client was entered again: %v", err)
+		}
+	}
+	if c, err := r.broker.Connection(t.Context(), r.who, ref); err != nil || c.Reason != broker.ReasonOriginChanged {
+		t.Fatalf("reason %q, %v", c.Reason, err)
 	}
 	if n, _ := r.provider.count(); n != 0 {
 		t.Fatalf("%d requests", n)

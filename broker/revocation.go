@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -33,14 +34,26 @@ func (b *Broker) RevokeDue(ctx context.Context) error {
 			b.work.Add(1)
 			all.Go(func() {
 				defer b.work.Done()
-				errs[n] = b.revoke(context.WithoutCancel(ctx), r)
+				errs[n] = b.revokeSafely(context.WithoutCancel(ctx), r)
 			})
 		}
 		all.Wait()
-		if err := errors.Join(errs...); err != nil || len(list) < revokeAtOnce || ctx.Err() != nil {
+		if err := errors.Join(errs...); err != nil || len(list) < revokeAtOnce || ctx.Err() != nil || b.isStopping() {
 			return err
 		}
 	}
+}
+
+// revokeSafely puts a job back whose provider makes us panic: on its own goroutine that would end the process, and again
+// after every start.
+func (b *Broker) revokeSafely(ctx context.Context, r *Revocation) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.log.LogAttrs(ctx, slog.LevelError, "a revocation panicked", slog.String("revocation", r.ID), slog.String("stack", string(debug.Stack())))
+			err = b.retryRevocation(ctx, r, 0)
+		}
+	}()
+	return b.revoke(ctx, r)
 }
 
 // revoke does one job: asks the provider, or finds that it need not or cannot be asked.
@@ -66,25 +79,45 @@ func (b *Broker) revoke(ctx context.Context, r *Revocation) error {
 		b.log.LogAttrs(ctx, slog.LevelError, "a deleted credential cannot be opened, so its grant cannot be ended", slog.String("revocation", r.ID))
 		return b.finishRevocation(ctx, r, OutcomeGaveUp)
 	}
-	leave, err := b.gates.Enter(ctx, gateName(p.Facts(), i))
-	if err != nil {
-		return b.store.RetryRevocation(ctx, r.ID, r.Attempts, cut(b.Now().Add(max(retryAfter(err), firstRevokePause))))
-	}
-	asking, cancel := context.WithTimeout(ctx, providerTimeout)
-	defer cancel()
-	supported, err := revoker.Revoke(asking, h)
-	failure := (*ProviderError)(nil)
-	if err != nil {
-		failure = asProviderError(err)
-	}
-	leave(gate.Result{Fault: failure != nil && failure.Class == Transient && isFault(failure)})
+	supported, failure, err := b.askToRevoke(ctx, revoker, h, gateName(p.Facts(), i))
+	var closed *gate.ClosedError
 	switch {
-	case err == nil && supported, failure != nil && failure.Class == GrantLost: // a grant that is gone needs no ending
+	case errors.As(err, &closed):
+		return b.retryRevocation(ctx, r, closed.RetryAfter)
+	case err != nil:
+		return b.retryRevocation(ctx, r, 0)
+	case failure == nil && supported, failure != nil && failure.Class == GrantLost: // a grant that is gone needs no ending
 		return b.finishRevocation(ctx, r, OutcomeRevoked)
-	case err == nil:
+	case failure == nil:
 		return b.finishRevocation(ctx, r, OutcomeUnsupported)
 	}
-	return b.retryRevocation(ctx, r, failure)
+	return b.retryRevocation(ctx, r, failure.RetryAfter)
+}
+
+// askToRevoke asks the provider through its gate. err says that it was not asked.
+func (b *Broker) askToRevoke(ctx context.Context, r Revoker, h *Holding, name string) (supported bool, failure *ProviderError, err error) {
+	entering, cancel := b.untilStopping(ctx)
+	pass, err := b.gates.Enter(entering, name)
+	cancel()
+	if err != nil {
+		return false, nil, err
+	}
+	defer pass.Leave()
+	report, err := pass.Call()
+	if err != nil {
+		return false, nil, err
+	}
+	result := gate.Result{Fault: true} // of a panic
+	defer func() { report(result) }()
+	asking, cancel := context.WithTimeout(ctx, providerTimeout)
+	defer cancel()
+	supported, err = r.Revoke(asking, h)
+	result = gate.Result{}
+	if err != nil {
+		failure = asProviderError(err)
+		result = gate.Result{Fault: failure.Class == Transient && isFault(failure), RetryAfter: failure.RetryAfter}
+	}
+	return supported, failure, nil
 }
 
 // sharedGrant reports whether ending this grant would end another connection's too. Where it is not known whose account
@@ -116,7 +149,7 @@ func (b *Broker) deadHolding(i *Integration, r *Revocation) (*Holding, error) {
 }
 
 // retryRevocation puts the job back, or gives it up after three days.
-func (b *Broker) retryRevocation(ctx context.Context, r *Revocation, failure *ProviderError) error {
+func (b *Broker) retryRevocation(ctx context.Context, r *Revocation, after time.Duration) error {
 	now := b.Now()
 	if now.Sub(r.CreatedAt) >= revokeFor {
 		return b.finishRevocation(ctx, r, OutcomeGaveUp)
@@ -125,7 +158,7 @@ func (b *Broker) retryRevocation(ctx context.Context, r *Revocation, failure *Pr
 	if r.Attempts < 10 {
 		pause = min(lastRevokePause, firstRevokePause<<r.Attempts)
 	}
-	return b.store.RetryRevocation(ctx, r.ID, r.Attempts+1, cut(now.Add(max(jitter(pause), failure.RetryAfter))))
+	return b.store.RetryRevocation(ctx, r.ID, r.Attempts+1, cut(now.Add(max(jitter(pause), after))))
 }
 
 // finishRevocation writes the receipt and erases the credential.

@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -66,6 +67,7 @@ type rig struct {
 	reserve  broker.Reserve
 	wrap     func(broker.Store) broker.Store
 	drain    time.Duration
+	perHost  int
 }
 
 const publicURL = "https://connect.example.com"
@@ -106,7 +108,7 @@ func (r *rig) start() {
 	r.openKeys(ctx)
 	r.broker, err = broker.New(ctx, broker.Config{
 		Store: r.store, Sealer: sealer{r.keyring}, Catalogue: r.provider, Now: r.clock.Now, Reserve: r.reserve,
-		Logger: slog.New(slog.NewJSONHandler(r.log, nil)), PublicURL: publicURL, RefreshPerHost: 64, Drain: r.drain,
+		Logger: slog.New(slog.NewJSONHandler(r.log, nil)), PublicURL: publicURL, RefreshPerHost: cmp.Or(r.perHost, 64), Drain: r.drain,
 	})
 	if err != nil {
 		r.t.Fatal(err)

@@ -33,9 +33,40 @@ func (b *Broker) Run(ctx context.Context) error {
 		workers.Go(func() { b.keepRunning(ctx, name, work) })
 	}
 	<-ctx.Done()
+	b.Stop()
 	workers.Wait()
 	return b.drain(context.WithoutCancel(ctx))
 }
+
+// Stop lets nothing new begin: no renewal asks a provider any more, and no revocation is taken up. What has been asked is
+// still waited for, and stored.
+func (b *Broker) Stop() { b.stopOnce.Do(func() { close(b.stopping) }) }
+
+// isStopping reports whether nothing new may begin.
+func (b *Broker) isStopping() bool {
+	select {
+	case <-b.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+// untilStopping gives a context that ends when nothing new may begin.
+func (b *Broker) untilStopping(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		select {
+		case <-b.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// errStopping refuses work that would begin while the process ends. Whoever asks again finds the next process.
+var errStopping = ErrStorageUnavailable.Saying("the service is restarting").After(time.Second)
 
 // drain waits for what must finish, and saves what could not be stored.
 func (b *Broker) drain(ctx context.Context) error {
@@ -107,6 +138,13 @@ func (b *Broker) survives(ctx context.Context, name string, work func(context.Co
 	}()
 	work(ctx)
 	return true
+}
+
+// swallow keeps a panic in a job from ending the process.
+func (b *Broker) swallow(ctx context.Context, what string) {
+	if p := recover(); p != nil {
+		b.log.LogAttrs(ctx, slog.LevelError, what+" panicked", slog.String("stack", string(debug.Stack())))
+	}
 }
 
 // recover puts right what an earlier process left half done. Everything in it may be done twice.

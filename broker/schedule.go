@@ -16,13 +16,24 @@ const defaultMargin = 15 * time.Minute
 
 // margin is how long before its end a credential should be renewed.
 func margin(f *Facts, c *Credential) time.Duration {
-	if f.RefreshBuffer > 0 {
-		return f.RefreshBuffer
-	}
-	if life := c.ExpiresAt.Sub(c.ObtainedAt); life > 0 {
-		return min(defaultMargin, life/4)
+	life := c.ExpiresAt.Sub(c.ObtainedAt)
+	switch {
+	case f.RefreshBuffer > 0 && (life <= 0 || f.RefreshBuffer < life):
+		return max(f.RefreshBuffer, servesFor(f, c))
+	case life > 0:
+		return max(min(defaultMargin, life/4), servesFor(f, c))
 	}
 	return defaultMargin
+}
+
+// servesFor is how long a served credential lasts at least, if it can be renewed at all. One that never lasts so long
+// would be renewed for every call; a quarter of its life has to do.
+func servesFor(f *Facts, c *Credential) time.Duration {
+	least := max(minServed, f.ServesBuffer)
+	if life := c.ExpiresAt.Sub(c.ObtainedAt); life > 0 && life < 2*least {
+		return life / 4
+	}
+	return least
 }
 
 // due reports whether a credential should be renewed by now.

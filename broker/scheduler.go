@@ -27,6 +27,8 @@ func (b *Broker) renewInBackground(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-b.stopping:
+			return
 		case <-b.wake:
 			if under.room() < (b.workers+7)/8 {
 				continue // so few places are not worth a look; the next that ends wakes us again
@@ -80,6 +82,7 @@ func (b *Broker) startAll(ctx context.Context, under *underWay, list []DueRefres
 			continue
 		}
 		b.work.Go(func() {
+			defer b.swallow(ctx, "a renewal in the background")
 			defer b.rouse()
 			defer under.end(d.Connection, name)
 			ctx := context.WithoutCancel(ctx)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -35,9 +36,14 @@ type knownKey struct {
 
 // reload replaces the snapshot by what the store holds. Changes of other processes are noted before they are read, so
 // that one that comes in between is seen again.
+//
+// It follows our own writes, so it does not end with the caller's context; if it does not succeed, the watch tries again
+// within a second.
 func (b *Broker) reload(ctx context.Context) error {
 	b.reloading.Lock()
 	defer b.reloading.Unlock()
+	b.foreign.Store(unknownChanges)
+	ctx = context.WithoutCancel(ctx)
 	foreign, err := b.store.ForeignChanges(ctx)
 	if err != nil {
 		return err
@@ -57,6 +63,16 @@ func (b *Broker) reload(ctx context.Context) error {
 	b.snapshot.Store(newSnapshot(environments, keys, integrations))
 	b.foreign.Store(foreign)
 	return nil
+}
+
+// unknownChanges is no count of the store's: whatever it says next is news.
+const unknownChanges = -1
+
+// changed brings a committed change into the snapshot. It is no failure of the change if that has to wait.
+func (b *Broker) changed(ctx context.Context) {
+	if err := b.reload(ctx); err != nil {
+		b.log.LogAttrs(ctx, slog.LevelError, "a change is stored and not in use yet; trying again", slog.Any("error", err))
+	}
 }
 
 func newSnapshot(environments []*Environment, keys []*APIKey, integrations []*Integration) *snapshot {
@@ -169,6 +185,9 @@ func (b *Broker) integrationsOf(env EnvironmentID) []*Integration {
 
 // client opens an integration's client, once a snapshot.
 func (b *Broker) client(i *Integration) (*Client, error) {
+	if f := b.factsOf(i); f != nil && f.TokenOrigin != i.TokenOrigin {
+		return nil, ErrSecretRequired.Saying("the provider's address has changed since this client was entered; enter it again")
+	}
 	s := b.snapshot.Load()
 	if c, ok := s.clients.Load(i.ID); ok && s.integrations[i.ID] == i {
 		return c.(*Client), nil

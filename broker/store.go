@@ -34,7 +34,7 @@ type EnvironmentStore interface {
 	SaveEnvironment(ctx context.Context, e *Environment, t Trail) error
 	// APIKeys lists all keys, revoked ones included.
 	APIKeys(ctx context.Context) ([]*APIKey, error)
-	// CreateAPIKey inserts it. Conflict: the name is taken by a living key of the environment, or the hash exists.
+	// CreateAPIKey inserts it. Conflict: the name is taken by a living key of the environment, or a living key has the hash.
 	CreateAPIKey(ctx context.Context, k *APIKey, t Trail) error
 	// RevokeAPIKey ends a living key. NotFound: there is none of that id, or it was revoked before.
 	RevokeAPIKey(ctx context.Context, id APIKeyID, at time.Time, t Trail) error
@@ -176,9 +176,9 @@ type RefreshFailure struct {
 	ErrorID    string
 	// CountsAgainst is false where the grant is not to blame and nothing is counted.
 	CountsAgainst bool
-	// KeepLease leaves lease and attempt as they are: the outcome is unknown.
-	KeepLease bool
-	Trail     Trail
+	// KeepAttempt leaves AttemptAt as it is, while the lease ends: the outcome is unknown.
+	KeepAttempt bool
+	Trail       Trail
 }
 
 // DueRefresh is a credential that is due.

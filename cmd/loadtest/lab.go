@@ -16,7 +16,7 @@ import (
 
 // gcPercent is the collector's setting of every process that is measured: the broker's own, so that no side is given
 // more room than another.
-const gcPercent = "200"
+const gcPercent = 200
 
 // lab is one run of the tool: where it keeps its files, what it has started and what it has found.
 type lab struct {

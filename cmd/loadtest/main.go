@@ -23,6 +23,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"slices"
 	"strconv"
@@ -107,6 +108,7 @@ func measure(ctx context.Context, args []string, stdout, stderr io.Writer) (err 
 		return err
 	}
 	defer func() { err = errors.Join(err, stopProfile()) }()
+	debug.SetGCPercent(gcPercent) // what is measured inside this process gets what the broker's own gets
 	l, err := newLab(stderr, *short, wanted)
 	if err != nil {
 		return err

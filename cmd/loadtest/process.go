@@ -54,7 +54,7 @@ func (l *lab) self(ctx context.Context, args ...string) (*process, error) {
 // command is a program that is asked to end when ctx does, and made to a little later.
 func command(ctx context.Context, path string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, path, args...) //nolint:gosec // programs that were built for this run, or this one
-	cmd.Env = append(os.Environ(), "GOGC="+gcPercent)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("GOGC=%d", gcPercent))
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = 10 * time.Second
 	return cmd

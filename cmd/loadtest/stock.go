@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -99,7 +100,19 @@ func (l *lab) fill(ctx context.Context, o nodeOptions, connections int, m *broke
 	if err := c.copyAll(ctx, connections); err != nil {
 		return errors.Join(err, tx.Rollback())
 	}
-	return tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	return flush(filepath.Join(o.dir, sqlite.FileName))
+}
+
+// flush has a file on the disk when it returns: what is still on its way would hold up the commits that are measured.
+func flush(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // copier writes copies of one connection.

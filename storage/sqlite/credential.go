@@ -65,6 +65,9 @@ func credential(c *conn, id broker.ConnectionID) (*broker.Credential, int64, err
 	return found, number, nil
 }
 
+// clockTolerance is how far clocks may be apart.
+const clockTolerance = time.Minute
+
 // LeaseRefresh implements [broker.CredentialStore].
 func (d *DB) LeaseRefresh(ctx context.Context, id broker.ConnectionID, owner string, ttl time.Duration) (*broker.Credential, bool, error) {
 	var leased *broker.Credential
@@ -75,7 +78,8 @@ func (d *DB) LeaseRefresh(ctx context.Context, id broker.ConnectionID, owner str
 			return err
 		}
 		now := d.now()
-		if c.LeaseOwner != "" && c.LeaseOwner != owner && now.Before(c.LeaseUntil) {
+		// A lease that ends later than any could was written by a clock that was ahead.
+		if left := c.LeaseUntil.Sub(now); c.LeaseOwner != "" && c.LeaseOwner != owner && left > 0 && left <= ttl+clockTolerance {
 			return nil
 		}
 		c.LeaseOwner, c.LeaseUntil, c.Fence = owner, now.Add(ttl), c.Fence+1
@@ -175,17 +179,15 @@ func recordFailure(tx *conn, number int64, f *broker.RefreshFailure) error {
 			return err
 		}
 	}
-	if !f.KeepLease {
-		_, err := tx.exec(`UPDATE credentials SET lease_owner = '', lease_until = NULL, attempt_at = NULL
-			WHERE connection_number = ? AND lease_owner = ?`, number, f.Owner)
-		if err != nil {
-			return err
-		}
+	_, err := tx.exec(`UPDATE credentials SET lease_owner = '', lease_until = NULL, attempt_at = CASE WHEN ? THEN attempt_at END
+		WHERE connection_number = ? AND lease_owner = ?`, f.KeepAttempt, number, f.Owner)
+	if err != nil {
+		return err
 	}
 	if f.Status == "" {
 		return nil
 	}
-	_, err := tx.exec(`UPDATE connections SET status = ?, reason = ?, error_id = ?, error_at = ?, updated_at = ?,
+	_, err = tx.exec(`UPDATE connections SET status = ?, reason = ?, error_id = ?, error_at = ?, updated_at = ?,
 		revision = revision + 1 WHERE number = ?`,
 		string(f.Status), f.Reason, f.ErrorID, micros(f.At), micros(f.At), number)
 	return err
@@ -237,16 +239,17 @@ func (d *DB) NextRefresh(ctx context.Context) (next time.Time, err error) {
 }
 
 // DropStaleLeases implements [broker.CredentialStore]. Whoever holds the directory's lock knows more than the clock: a
-// lease from before it opened the database belongs to a server that is gone.
+// lease from before it opened the database belongs to a server that is gone, and so does one from the future.
 func (d *DB) DropStaleLeases(ctx context.Context) (int, error) {
-	before := time.Unix(0, 0)
+	before, after := time.Unix(0, 0), time.Unix(1<<40, 0)
 	if d.exclusive {
-		before = d.openedAt
+		before, after = d.openedAt, d.now().Add(clockTolerance)
 	}
 	var n int64
 	err := d.write(ctx, "drop stale leases", func(tx *conn) (err error) {
 		n, err = tx.exec(`UPDATE credentials SET lease_owner = '', lease_until = NULL
-			WHERE lease_until IS NOT NULL AND (lease_until <= ? OR attempt_at < ?)`, micros(d.now()), micros(before))
+			WHERE lease_until IS NOT NULL AND (lease_until <= ? OR attempt_at < ? OR attempt_at > ?)`,
+			micros(d.now()), micros(before), micros(after))
 		return err
 	})
 	return int(n), err

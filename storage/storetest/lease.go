@@ -133,16 +133,24 @@ var leaseTests = map[string]func(*fixture){
 			f.Errorf("the lease is %q's, attempt %s, %d failures", cred.LeaseOwner, cred.AttemptAt, cred.Failures)
 		}
 	},
-	"a failure in doubt keeps it": func(f *fixture) {
+	"a failure in doubt keeps the attempt": func(f *fixture) {
 		c := f.granted()
 		f.lease(f.a, c, "owner")
 		failure := f.failure(c)
-		failure.KeepLease = true
+		failure.KeepAttempt = true
 		f.ok(f.b.FailRefresh(f.ctx, failure))
-		f.leaseRefused(f.b, c, "other")
-		if _, cred := f.reread(c.ID); cred.LeaseOwner != "owner" || !cred.AttemptAt.Equal(f.now()) || cred.Failures != 1 {
+		if _, cred := f.reread(c.ID); cred.LeaseOwner != "" || !cred.AttemptAt.Equal(f.now()) || cred.Failures != 1 {
 			f.Errorf("the lease is %q's, attempt %s, %d failures", cred.LeaseOwner, cred.AttemptAt, cred.Failures)
 		}
+		if leased := f.lease(f.b, c, "other"); leased.AttemptAt.IsZero() {
+			f.Error("the next owner does not learn of the doubt")
+		}
+	},
+	"a lease of a clock that was ahead binds nobody": func(f *fixture) {
+		c := f.granted()
+		f.lease(f.a, c, "owner")
+		f.clock.advance(-24 * time.Hour)
+		f.lease(f.b, c, "other")
 	},
 	"there must be something to renew": func(f *fixture) {
 		pending := f.connection()

@@ -144,7 +144,7 @@ func (c *call) appendLine(b []byte, aborted bool) []byte {
 	b = append(b, `{"time":"`...)
 	b = now.UTC().AppendFormat(b, time.RFC3339Nano)
 	b = append(b, `","level":"INFO","msg":"proxied","request_id":"`...)
-	b = c.appendRequestID(b)
+	b = append(b, c.id[:]...)
 	b = append(b, '"')
 	b = appendText(b, "method", c.in.Method)
 	b = appendText(b, "host", c.target.host)

@@ -60,6 +60,9 @@ func (h *Handler) newBody(r *http.Request) *body {
 	return b
 }
 
+// free gives back what the body may keep.
+func (h *Handler) free(b *body) { h.kept.Add(-b.reserved) }
+
 // again gives the body from its beginning, for another attempt. It is the GetBody of a request whose body is kept.
 func (b *body) again() (io.ReadCloser, error) { return &attempt{b: b}, nil }
 

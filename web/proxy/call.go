@@ -42,7 +42,7 @@ type state struct {
 	w     http.ResponseWriter
 	in    *http.Request
 	start time.Time
-	id    [16]byte
+	id    [36]byte // a UUID's text
 
 	key     string // the caller's API key, which must not go upstream
 	who     broker.Actor
@@ -59,7 +59,7 @@ type state struct {
 	renewed bool   // a 401 was answered with a renewal already
 	retried int    // attempts beyond the first
 	hops    int    // redirects that were followed
-	failure error  // what rewrite found; RoundTrip returns it
+	failure error  // of ours, on the way to the transport
 	code    string // of the refusal, for the log
 	path    string // for the log; empty: the target's
 }
@@ -87,7 +87,7 @@ func newCall(h *Handler, quiet *log.Logger) *call {
 func (c *call) begin(w http.ResponseWriter, r *http.Request) {
 	c.w, c.in, c.start = w, r, c.h.now()
 	c.path = rawPath(r)
-	_, _ = rand.Read(c.id[:])
+	c.newID()
 }
 
 // end is deferred: it accounts for the call, whatever became of it.
@@ -102,7 +102,7 @@ func (c *call) end() {
 		c.cancel()
 	}
 	if c.body != nil {
-		c.h.kept.Add(-c.body.reserved)
+		c.h.free(c.body)
 	}
 	if c.h.access != nil {
 		c.line = c.appendLine(c.line[:0], p != nil)
@@ -152,32 +152,29 @@ func (c *call) settle(answered bool) {
 	if c.body == nil || c.body.ended.Load() {
 		return
 	}
-	rc := http.NewResponseController(c.w)
+	rc, until := http.NewResponseController(c.w), aLongTimeAgo
 	if answered {
+		until = time.Now().Add(linger)
 		_ = rc.Flush() // the answer must not wait for what follows
 	}
-	_ = rc.SetReadDeadline(time.Now().Add(linger))
+	_ = rc.SetReadDeadline(until)
 	c.body.stop()
 }
 
-// requestID gives the request's id in the form of the others, a UUID.
-func (c *call) requestID() string {
-	var b [36]byte
-	return string(c.appendRequestID(b[:0]))
+// newID gives the request its id: a UUID of version 4 (RFC 9562 section 5.4), like everybody else's, without garbage.
+func (c *call) newID() {
+	var id [16]byte
+	_, _ = rand.Read(id[:])
+	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80
+	hex.Encode(c.id[:8], id[:4])
+	hex.Encode(c.id[9:13], id[4:6])
+	hex.Encode(c.id[14:18], id[6:8])
+	hex.Encode(c.id[19:23], id[8:10])
+	hex.Encode(c.id[24:], id[10:])
+	c.id[8], c.id[13], c.id[18], c.id[23] = '-', '-', '-', '-'
 }
 
-func (c *call) appendRequestID(b []byte) []byte {
-	id := c.id
-	id[6], id[8] = id[6]&0x0f|0x40, id[8]&0x3f|0x80 // version 4, variant 1 (RFC 9562 section 5.4)
-	for i, from := range [...]int{0, 4, 6, 8, 10} {
-		if i > 0 {
-			b = append(b, '-')
-		}
-		to := [...]int{4, 6, 8, 10, 16}[i]
-		b = hex.AppendEncode(b, id[from:to])
-	}
-	return b
-}
+func (c *call) requestID() string { return string(c.id[:]) }
 
 // Header gives the answer's headers.
 func (c *call) Header() http.Header { return c.w.Header() }

@@ -19,7 +19,7 @@ func (c *call) collect() error {
 			continue
 		case override && plain != "User-Agent" && c.out.Reserved(plain):
 			return broker.ErrReservedHeader.On(strings.ToLower(name))
-		case ours(plain), hop != nil && slices.Contains(hop, plain):
+		case ours(plain), hop != nil && (slices.Contains(hop, plain) || slices.Contains(hop, folded(key))):
 			continue
 		case !override && !passes(name):
 			// It would be dropped, but whoever sends it thinks that it is the one which counts.

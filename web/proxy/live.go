@@ -128,6 +128,7 @@ func (c *call) look() {
 		return
 	}
 	if c.idle++; c.idle > looks {
+		c.idle = 0 // what there is left to say has as much time again
 		c.expire()
 	}
 }
@@ -137,7 +138,7 @@ var aLongTimeAgo = time.Unix(1, 0)
 
 // expire frees the call's goroutine from whatever it waits for. A failing read from the caller's connection ends the
 // request's context, and with it the call to the provider; while the caller's body is still being sent nobody may be
-// reading, so such a call has a context of its own. It may be called again: a deadline is lost when the body ends.
+// reading, so such a call has a context of its own. It may come again: the server lifts the deadline when a body ends.
 func (c *call) expire() {
 	c.stalled.Store(c.body != nil && c.body.reading.Load())
 	c.expired.Store(true)

@@ -13,6 +13,25 @@ import (
 	"github.com/coatcheck/coatcheck/web/internal/kit"
 )
 
+// serve answers the request.
+func (c *call) serve() {
+	if c.in.Method == http.MethodOptions {
+		// A browser's preflight, or a question that is not for the provider. Without an Allow-Origin no page gets in.
+		c.w.Header().Set("Allow", allowedMethods)
+		c.WriteHeader(http.StatusNoContent)
+		return
+	}
+	err := c.prepare()
+	switch {
+	case err == nil:
+		c.proxy.ServeHTTP(c, c.in)
+	case c.in.Context().Err() != nil:
+		c.gone()
+	default:
+		c.refuse(err)
+	}
+}
+
 // prepare finds out who calls what, and refuses what must not go upstream.
 func (c *call) prepare() error {
 	r := c.in
@@ -49,16 +68,29 @@ func (c *call) prepare() error {
 		return err
 	}
 	c.empty = c.emptyForm()
+	return c.enter()
+}
+
+// enter counts the call among those that are under way, with everything that the sweep has to know of it.
+func (c *call) enter() error {
+	r := c.in
 	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
-		c.body = c.h.newBody(r)
-		// An answer may come while the body is still under way, and must not wait for its end.
-		_ = http.NewResponseController(c.w).EnableFullDuplex()
 		// While a body is sent, a caller that has gone and a call in which nothing moves may both go unnoticed.
 		var ctx context.Context
 		ctx, c.cancel = context.WithCancel(r.Context())
-		c.in = r.WithContext(ctx)
+		c.in, c.body = r.WithContext(ctx), c.h.newBody(r)
 	}
-	return c.h.live.enter(c, c.out.Connection())
+	err := c.h.live.enter(c, c.out.Connection())
+	switch {
+	case c.body == nil:
+	case err != nil:
+		c.h.free(c.body)
+		c.body = nil // nobody reads it
+	default:
+		// The answer may come while the body is still under way, and must not wait for its end.
+		_ = http.NewResponseController(c.w).EnableFullDuplex()
+	}
+	return err
 }
 
 // authenticate finds the caller's API key: the text after the last "Bearer ", or the whole header without it.
@@ -133,15 +165,14 @@ func (c *call) base(o *broker.Outbound) (*url.URL, error) {
 // emptyForm reports whether the request is what clients make of a POST, PUT or PATCH without data: a form of length
 // zero. Upstream gets an empty JSON object instead, as callers are used to, unless they say that they mean a form.
 func (c *call) emptyForm() bool {
-	if c.in.ContentLength != 0 || !isType(c.in.Header["Content-Type"], "application/x-www-form-urlencoded") {
-		return false
-	}
 	switch c.in.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
-		meant := c.in.Header[headerPass+"Content-Type"]
-		return len(meant) == 0 || isType(meant, "application/json")
+	default:
+		return false
 	}
-	return false
+	meant := c.in.Header[headerPass+"Content-Type"]
+	return c.in.ContentLength == 0 && isType(c.in.Header["Content-Type"], "application/x-www-form-urlencoded") &&
+		(len(meant) == 0 || isType(meant, "application/json"))
 }
 
 func isType(values []string, media string) bool {
@@ -169,6 +200,7 @@ func (c *call) rewrite(p *httputil.ProxyRequest) {
 		}
 	}
 	c.failure = c.authorize(out)
+	// The credential is in, and Accept is no part of it: where the provider sets it, it is set.
 	if len(c.accept) > 0 && len(out.Header["Accept"]) == 0 {
 		out.Header["Accept"] = c.accept
 	}

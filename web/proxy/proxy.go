@@ -107,22 +107,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // cannot be: the pool holds nothing else
 	}
 	c.begin(w, r)
-	defer c.end()
-	switch {
-	case r.Method == http.MethodOptions:
-		// A browser's preflight, or a question that is not for the provider. Without an Allow-Origin no page gets in.
-		w.Header().Set("Allow", allowedMethods)
-		c.WriteHeader(http.StatusNoContent)
-	default:
-		if err := c.prepare(); err != nil {
-			if r.Context().Err() != nil {
-				c.gone()
-			}
-			c.refuse(err)
-			return
-		}
-		c.proxy.ServeHTTP(c, c.in)
-	}
+	defer c.end() //nolint:contextcheck // the call holds its request
+	c.serve()     //nolint:contextcheck // likewise
 }
 
 const allowedMethods = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"

@@ -2,6 +2,7 @@ package proxy_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -254,8 +255,8 @@ func TestCallerThatLeaves(t *testing.T) {
 	req.Header = r.request(http.MethodGet, "oauth", "/x", nil).Header
 	leave()
 	defer func() {
-		if p := recover(); p != http.ErrAbortHandler {
-			t.Errorf("panic %v, want http.ErrAbortHandler", p)
+		if err, ok := recover().(error); !ok || !errors.Is(err, http.ErrAbortHandler) {
+			t.Errorf("panic %v, want http.ErrAbortHandler", err)
 		}
 		if lines := r.lines(); lines[0]["status"] != float64(499) || lines[0]["code"] != "client_gone" {
 			t.Errorf("log %v", lines)

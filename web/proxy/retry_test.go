@@ -3,7 +3,6 @@ package proxy_test
 import (
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -47,16 +46,7 @@ func TestRetries(t *testing.T) {
 	in := func(d time.Duration) string {
 		return time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).Add(d).Format(http.TimeFormat)
 	}
-	for _, test := range []struct {
-		name        string
-		method      string
-		integration string
-		headers     []string
-		steps       []step
-		want        int
-		attempts    int
-		waited      time.Duration
-	}{
+	for _, test := range []retried{
 		{"no connection, idempotent", "GET", "keyed", nil, []step{dial, dial, dial, status(200)}, 200, 4, 700 * time.Millisecond},
 		{"no connection for good", "PUT", "keyed", nil, []step{dial, dial, dial, dial}, 500, 4, 700 * time.Millisecond},
 		{"no connection, not idempotent", "POST", "keyed", nil, []step{dial}, 500, 1, 0},
@@ -75,8 +65,6 @@ func TestRetries(t *testing.T) {
 		{"other statuses", "GET", "keyed", []string{"Retries", "1"}, []step{status(404)}, 404, 1, 0},
 		{"listed", "GET", "keyed", []string{"Retries", "2", "Retry-On", "404,409"}, []step{status(409), status(404), status(200)}, 200, 3, 9 * time.Second},
 		{"listed without retries", "GET", "keyed", []string{"Retry-On", "404"}, []step{status(404)}, 404, 1, 0},
-		{"refused", "GET", "keyed", []string{"Retries", "2"}, []step{status(401)}, 401, 1, 0},
-		{"refused, listed", "GET", "keyed", []string{"Retries", "1", "Retry-On", "401"}, []step{status(401), status(200)}, 200, 2, 3 * time.Second},
 
 		{"told how long", "GET", "keyed", []string{"Retries", "1"}, []step{status(429, "Retry-After", "20"), status(200)}, 200, 2, 20 * time.Second},
 		{"told until when", "GET", "keyed", []string{"Retries", "1"}, []step{status(503, "Retry-After", in(40*time.Second)), status(200)}, 200, 2, 40 * time.Second},
@@ -95,47 +83,72 @@ func TestRetries(t *testing.T) {
 		{"a limit that is not the reason", "GET", "below", []string{"Retries", "1"}, []step{status(502, "X-Reset", "946688400"), status(200)}, 200, 2, 3 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				attempts := 0
-				h := proxy.New(proxy.Options{
-					Broker: r.broker, Logger: slog.New(slog.DiscardHandler), Limits: proxy.Limits{IdleTimeout: time.Second},
-					Reach: func(err error) *broker.Error {
-						if errors.Is(err, broker.ErrEgressBlocked) {
-							return broker.ErrEgressBlocked
-						}
-						return reach(err)
-					},
-					Transport: transport(func(q *http.Request) (*http.Response, error) {
-						if q.Body != nil {
-							if got, err := io.ReadAll(q.Body); string(got) != "body" || err != nil {
-								t.Errorf("attempt %d: body %q, %v", attempts, got, err)
-							}
-						}
-						if q.Header.Get("X-Api-Key")+q.Header.Get("Authorization") == "" || q.Method != test.method {
-							t.Errorf("attempt %d: %s %v", attempts, q.Method, q.Header)
-						}
-						s := test.steps[attempts]
-						attempts++
-						if s.err != nil {
-							return nil, s.err
-						}
-						return reply(q, s.status, "answer", s.headers...), nil
-					}),
-				})
-				defer func() { must(t, h.Close()) }()
-				var body io.Reader
-				if test.method == http.MethodPost {
-					body = strings.NewReader("body")
-				}
-				req := httptest.NewRequestWithContext(t.Context(), test.method, "/proxy/x", body)
-				req.Header = r.request(test.method, test.integration, "/x", nil, test.headers...).Header
-				w, begin := httptest.NewRecorder(), time.Now()
-				h.ServeHTTP(w, req)
-				if w.Code != test.want || attempts != test.attempts || time.Since(begin) != test.waited {
-					t.Errorf("got %d after %d attempts and %v, want %d after %d and %v", w.Code, attempts, time.Since(begin), test.want, test.attempts, test.waited)
-				}
-			})
+			synctest.Test(t, func(t *testing.T) { r.check(t, &test) })
 		})
+	}
+}
+
+// A 401 is dealt with by renewing. The same credential is sent again only where the caller lists the status.
+func TestRefusalsAreRetriedWhereListed(t *testing.T) {
+	r := newRig(t, echo)
+	r.get("keyed", "/warm")
+	synctest.Test(t, func(t *testing.T) {
+		r.check(t, &retried{"refused", "GET", "keyed", []string{"Retries", "2"}, []step{status(401)}, 401, 1, 0})
+		r.check(t, &retried{"listed", "GET", "keyed", []string{"Retries", "1", "Retry-On", "401"}, []step{status(401), status(200)}, 200, 2, 3 * time.Second})
+	})
+}
+
+// retried is a call, what its attempts come to, and what the caller should get.
+type retried struct {
+	name        string
+	method      string
+	integration string
+	headers     []string
+	steps       []step
+	want        int
+	attempts    int
+	waited      time.Duration
+}
+
+// check makes the call. It runs where time is the test's own.
+func (r *rig) check(t *testing.T, test *retried) {
+	attempts := 0
+	h := proxy.New(proxy.Options{
+		Broker: r.broker, Limits: proxy.Limits{IdleTimeout: time.Second},
+		Reach: func(err error) *broker.Error {
+			if errors.Is(err, broker.ErrEgressBlocked) {
+				return broker.ErrEgressBlocked
+			}
+			return reach(err)
+		},
+		Transport: transport(func(q *http.Request) (*http.Response, error) {
+			if q.Body != nil {
+				if got, err := io.ReadAll(q.Body); string(got) != "body" || err != nil {
+					t.Errorf("%s: attempt %d: body %q, %v", test.name, attempts, got, err)
+				}
+			}
+			if q.Header.Get("X-Api-Key")+q.Header.Get("Authorization") == "" || q.Method != test.method {
+				t.Errorf("%s: attempt %d: %s %v", test.name, attempts, q.Method, q.Header)
+			}
+			s := test.steps[attempts]
+			attempts++
+			if s.err != nil {
+				return nil, s.err
+			}
+			return reply(q, s.status, "answer", s.headers...), nil
+		}),
+	})
+	defer func() { must(t, h.Close()) }()
+	var body io.Reader
+	if test.method == http.MethodPost {
+		body = strings.NewReader("body")
+	}
+	req := httptest.NewRequestWithContext(t.Context(), test.method, "/proxy/x", body)
+	req.Header = r.request(test.method, test.integration, "/x", nil, test.headers...).Header
+	w, begin := httptest.NewRecorder(), time.Now()
+	h.ServeHTTP(w, req)
+	if waited := time.Since(begin); w.Code != test.want || attempts != test.attempts || waited != test.waited {
+		t.Errorf("%s: got %d after %d attempts and %v, want %d after %d and %v", test.name, w.Code, attempts, waited, test.want, test.attempts, test.waited)
 	}
 }
 

@@ -43,22 +43,45 @@ type rig struct {
 	upstream  *httptest.Server // the API
 	log       *logBuffer       // of failures
 	access    *logBuffer
+	logOutput io.Writer // in place of access
 	client    *http.Client
 	limits    proxy.Limits
 	transport http.RoundTripper // in place of the policy's
-	catalogue string            // more of it; UPSTREAM stands for the API
+	apiURL    string            // in place of upstream
 }
 
 // logBuffer may be written while it is read.
 type logBuffer struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
+	mu      sync.Mutex
+	buf     bytes.Buffer
+	written chan struct{} // closed by the next write; nil: nobody waits
 }
 
 func (l *logBuffer) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.written != nil {
+		close(l.written)
+		l.written = nil
+	}
 	return l.buf.Write(p)
+}
+
+// await waits until the text has been written.
+func (l *logBuffer) await(text string) {
+	for {
+		l.mu.Lock()
+		if strings.Contains(l.buf.String(), text) {
+			l.mu.Unlock()
+			return
+		}
+		if l.written == nil {
+			l.written = make(chan struct{})
+		}
+		next := l.written
+		l.mu.Unlock()
+		<-next
+	}
 }
 
 func (l *logBuffer) String() string {
@@ -129,6 +152,9 @@ func newRig(t testing.TB, upstream http.HandlerFunc, options ...func(*rig)) *rig
 	r.idp = providertest.New(t, providertest.Knobs{Rotate: true})
 	r.upstream = httptest.NewServer(upstream)
 	t.Cleanup(r.upstream.Close)
+	if r.apiURL == "" {
+		r.apiURL = r.upstream.URL
+	}
 	var err error
 	r.policy, err = egress.New(egress.Options{Allow: []string{"127.0.0.1"}})
 	must(t, err)
@@ -140,8 +166,11 @@ func newRig(t testing.TB, upstream http.HandlerFunc, options ...func(*rig)) *rig
 		r.transport = r.policy.ProxyTransport()
 		t.Cleanup(r.policy.ProxyTransport().CloseIdleConnections)
 	}
+	if r.logOutput == nil {
+		r.logOutput = r.access
+	}
 	r.proxy = proxy.New(proxy.Options{
-		Broker: r.broker, Transport: r.transport, Reach: reach, LogOutput: r.access, Limits: r.limits,
+		Broker: r.broker, Transport: r.transport, Reach: reach, LogOutput: r.logOutput, Limits: r.limits,
 		Logger: slog.New(slog.NewJSONHandler(r.log, nil)),
 	})
 	r.server = httptest.NewServer(r.proxy)
@@ -178,7 +207,7 @@ func reach(err error) *broker.Error {
 
 func (r *rig) load() *providers.Catalogue {
 	r.t.Helper()
-	text := strings.NewReplacer("IDP", r.idp.URL, "UPSTREAM", r.upstream.URL).Replace(catalogue + r.catalogue)
+	text := strings.NewReplacer("IDP", r.idp.URL, "UPSTREAM", r.apiURL).Replace(catalogue)
 	c, err := providers.Load(providers.Options{
 		Overlays: []providers.File{{Name: "test.yaml", Data: []byte(text)}}, Client: r.policy.TokenClient(), Reach: reach,
 		CheckURL: func(raw string, _ bool) (*url.URL, error) { return url.Parse(raw) },

@@ -43,6 +43,7 @@ func (c *call) RoundTrip(out *http.Request) (*http.Response, error) {
 		next, failure := c.next(out, res, err)
 		switch {
 		case failure != nil:
+			c.failure = failure
 			return nil, failure
 		case next == nil && err != nil:
 			return nil, err
@@ -65,12 +66,11 @@ func (c *call) taken(res *http.Response) *http.Response {
 // cannot be made any more. An answer that is not the result is closed.
 func (c *call) next(out *http.Request, res *http.Response, err error) (next *http.Request, failure error) {
 	switch {
-	case out.Context().Err() != nil || c.expired.Load():
+	case over(out) || c.expired.Load():
 		return nil, nil
+	case err != nil && c.retryError(out, err):
 	case err != nil:
-		if !c.retryError(out, err) {
-			return nil, nil
-		}
+		return nil, nil //nolint:nilerr // the error is the result
 	case res.StatusCode == http.StatusUnauthorized && c.renew(out):
 		drain(res)
 	case c.follow(out, res):
@@ -81,6 +81,9 @@ func (c *call) next(out *http.Request, res *http.Response, err error) (next *htt
 	}
 	return c.again(out)
 }
+
+// over reports whether the caller has gone.
+func over(out *http.Request) bool { return out.Context().Err() != nil }
 
 // again makes a request for another attempt. The one before may still be read by the transport, so it is left alone.
 func (c *call) again(out *http.Request) (*http.Request, error) {

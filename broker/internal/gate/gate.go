@@ -55,14 +55,73 @@ func New(width int, now func() time.Time) *Set {
 	return &Set{width: int64(width), now: now, gates: make(map[string]*gate)}
 }
 
-// Enter waits for a place and then lets the caller through. leave must be called once. The error is *ClosedError or ctx's.
-func (s *Set) Enter(ctx context.Context, name string) (leave func(Result), err error) {
+// Enter waits for a place. The error is *ClosedError or ctx's. The place must be given back with [Pass.Leave].
+func (s *Set) Enter(ctx context.Context, name string) (*Pass, error) {
 	g := s.take(name)
 	if err := g.slots.Acquire(ctx, 1); err != nil {
 		s.drop(name, g)
 		return nil, err
 	}
-	return s.pass(name, g)
+	p := &Pass{set: s, name: name, gate: g}
+	if wait := g.wait(s.now()); wait > 0 {
+		p.Leave()
+		return nil, &ClosedError{RetryAfter: wait}
+	}
+	return p, nil
+}
+
+// Pass is a place at a gate.
+type Pass struct {
+	set  *Set
+	name string
+	gate *gate
+}
+
+// Leave gives the place back.
+func (p *Pass) Leave() {
+	p.gate.slots.Release(1)
+	p.set.drop(p.name, p.gate)
+}
+
+// Call is asked right before a call is made, and its report must be made after it: what was not called says nothing about
+// the server. The error is *ClosedError.
+func (p *Pass) Call() (report func(Result), err error) {
+	done, err := p.gate.breaker.Allow()
+	if err != nil {
+		return nil, &ClosedError{RetryAfter: coolDown}
+	}
+	return func(r Result) {
+		p.gate.leaveAlone(p.set.now(), r.RetryAfter)
+		if r.Fault {
+			done(errFault)
+		} else {
+			done(nil)
+		}
+	}, nil
+}
+
+var errFault = errors.New("gate: fault")
+
+// wait is how long no call may be made; zero: none.
+func (g *gate) wait(now time.Time) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if wait := g.notBefore.Sub(now); wait > 0 {
+		return wait
+	}
+	if g.breaker.State() == gobreaker.StateOpen {
+		return coolDown
+	}
+	return 0
+}
+
+// leaveAlone keeps the longest pause that was asked for.
+func (g *gate) leaveAlone(now time.Time, d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if until := now.Add(d); d > 0 && until.After(g.notBefore) {
+		g.notBefore = until
+	}
 }
 
 // IsClosed reports whether Enter would be answered with *ClosedError now.
@@ -73,42 +132,8 @@ func (s *Set) IsClosed(name string) bool {
 	if !ok {
 		return false
 	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.notBefore.After(s.now()) || g.breaker.State() == gobreaker.StateOpen
+	return g.wait(s.now()) > 0
 }
-
-// pass goes through the breaker; the caller holds a slot.
-func (s *Set) pass(name string, g *gate) (func(Result), error) {
-	back := func() { g.slots.Release(1); s.drop(name, g) }
-	g.mu.Lock()
-	wait := g.notBefore.Sub(s.now())
-	g.mu.Unlock()
-	if wait > 0 {
-		back()
-		return nil, &ClosedError{RetryAfter: wait}
-	}
-	done, err := g.breaker.Allow()
-	if err != nil {
-		back()
-		return nil, &ClosedError{RetryAfter: coolDown}
-	}
-	return func(r Result) {
-		if r.RetryAfter > 0 {
-			g.mu.Lock()
-			g.notBefore = s.now().Add(r.RetryAfter)
-			g.mu.Unlock()
-		}
-		if r.Fault {
-			done(errFault)
-		} else {
-			done(nil)
-		}
-		back()
-	}, nil
-}
-
-var errFault = errors.New("gate: fault")
 
 func (s *Set) take(name string) *gate {
 	s.mu.Lock()

@@ -10,13 +10,18 @@ import (
 	"github.com/coatcheck/coatcheck/broker/internal/gate"
 )
 
+// enter takes a place and makes a call; the returned function ends both.
 func enter(t *testing.T, s *gate.Set, name string) func(gate.Result) {
 	t.Helper()
-	leave, err := s.Enter(t.Context(), name)
+	p, err := s.Enter(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return leave
+	report, err := p.Call()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(r gate.Result) { report(r); p.Leave() }
 }
 
 func closed(t *testing.T, s *gate.Set, name string) time.Duration {
@@ -50,10 +55,14 @@ func TestFaultsCloseAndASuccessOpens(t *testing.T) {
 		enter(t, s, "b")(gate.Result{}) // others are not concerned
 		time.Sleep(31 * time.Second)
 		probe := enter(t, s, "a")
-		closed2 := func() bool { _, err := s.Enter(t.Context(), "a"); return err != nil }
-		if !closed2() {
+		second, err := s.Enter(t.Context(), "a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := second.Call(); err == nil {
 			t.Fatal("two probes at once")
 		}
+		second.Leave() // a place that was not used says nothing
 		probe(gate.Result{})
 		enter(t, s, "a")(gate.Result{})
 	})
@@ -63,7 +72,9 @@ func TestFaultsCloseAndASuccessOpens(t *testing.T) {
 func TestRetryAfterIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := gate.New(8, time.Now)
-		enter(t, s, "a")(gate.Result{RetryAfter: time.Minute})
+		first, second := enter(t, s, "a"), enter(t, s, "a")
+		first(gate.Result{RetryAfter: time.Minute})
+		second(gate.Result{RetryAfter: time.Second}) // does not shorten it
 		if d := closed(t, s, "a"); d != time.Minute {
 			t.Fatalf("retry after %s", d)
 		}

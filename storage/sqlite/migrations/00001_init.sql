@@ -20,7 +20,7 @@ CREATE TABLE api_keys (
 	id          TEXT    NOT NULL PRIMARY KEY,
 	environment TEXT    NOT NULL REFERENCES environments (id),
 	name        TEXT    NOT NULL,
-	hash        BLOB    NOT NULL UNIQUE,
+	hash        BLOB    NOT NULL,
 	hint        TEXT    NOT NULL,
 	scopes      TEXT,
 	managed     INTEGER NOT NULL,
@@ -28,6 +28,9 @@ CREATE TABLE api_keys (
 	expires_at  INTEGER,
 	revoked_at  INTEGER
 ) STRICT;
+
+-- A preset key may come back after it was revoked.
+CREATE UNIQUE INDEX api_keys_living ON api_keys (hash) WHERE revoked_at IS NULL;
 
 -- AUTOINCREMENT: a number is remembered, so none may ever mean another integration.
 CREATE TABLE integrations (

@@ -256,8 +256,14 @@ func (a *api) updateIntegration(w http.ResponseWriter, r *http.Request, who brok
 		return err
 	}
 	given.patch(&p)
-	if given.unsupported {
-		return invalidBody(broker.ErrNotSupported, given.fits("", false))
+	_, facts, err := a.b.Integration(r.Context(), broker.System(who.Environment), key)
+	if err != nil {
+		return err
+	}
+	if facts != nil && (given.given || given.unsupported) {
+		if wrong := given.fits(facts.Mode, false); wrong != "" {
+			return invalidBody(broker.ErrInvalidRequest, wrong)
+		}
 	}
 	i, err := a.b.UpdateIntegration(r.Context(), who, key, p)
 	switch {

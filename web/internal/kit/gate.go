@@ -71,6 +71,9 @@ func accept(s *Surface, row *Route, w http.ResponseWriter, r *http.Request) erro
 	if cookies > maxCookies {
 		return broker.ErrInvalidRequest.Saying("the request carries too many cookies")
 	}
+	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
+		return broker.ErrUnsupportedMedia.Saying("encoded bodies are not accepted")
+	}
 	if s.JSON {
 		if err := wantJSON(r); err != nil {
 			return err
@@ -92,9 +95,6 @@ func wantJSON(r *http.Request) error {
 	kind := r.Header.Get("Content-Type")
 	if kind != "" && !isJSON(kind) || kind == "" && r.ContentLength != 0 {
 		return broker.ErrUnsupportedMedia.Saying("the body must be JSON, and the content type application/json")
-	}
-	if coding := r.Header.Get("Content-Encoding"); coding != "" && !strings.EqualFold(coding, "identity") {
-		return broker.ErrUnsupportedMedia.Saying("encoded bodies are not accepted")
 	}
 	return nil
 }

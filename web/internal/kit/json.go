@@ -103,7 +103,8 @@ func DecodeJSON(r *http.Request, v any) error {
 // WriteJSON answers with v as JSON. It is encoded first, so that a failure is a whole answer of its own. Members of maps
 // are sorted; nothing is escaped for HTML.
 func WriteJSON(w http.ResponseWriter, status int, v any) error {
-	body, err := json.Marshal(v, json.Deterministic(true))
+	// What a stranger sent may come back in an error, and need not be UTF-8.
+	body, err := json.Marshal(v, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 	if err != nil {
 		return broker.ErrInternal.Because(err)
 	}
