@@ -191,7 +191,24 @@ func (b *Broker) newIntegration(env *Environment, in IntegrationInput) (*Integra
 	if err := i.Validate(); err != nil {
 		return nil, err
 	}
+	if err := checkSettings(p, i); err != nil {
+		return nil, err
+	}
 	return i, b.sealIntegration(i, &in.ClientSecret, &in.WebhookSecret)
+}
+
+// checkSettings checks an integration's settings where its provider declares some.
+func checkSettings(p Provider, i *Integration) error {
+	c, ok := p.(SettingsChecker)
+	if !ok {
+		return nil
+	}
+	checked, err := c.CheckSettings(i.Settings)
+	if err != nil {
+		return inSection(err, "integration_config")
+	}
+	i.Settings = checked
+	return nil
 }
 
 // sealIntegration seals the secrets that are given.
@@ -244,6 +261,11 @@ func (b *Broker) UpdateIntegration(ctx context.Context, who Actor, key string, p
 	set(&i.Scopes, p.Scopes)
 	set(&i.ForwardWebhooks, p.ForwardWebhooks)
 	i.Settings = mergeSettings(i.Settings, p.Settings)
+	if entry, ok := b.catalogue.Provider(i.Provider); ok && p.Settings != nil {
+		if err := checkSettings(entry, &i); err != nil {
+			return nil, err
+		}
+	}
 	if err := b.keepsOrigin(ctx, old, &i); err != nil {
 		return nil, err
 	}

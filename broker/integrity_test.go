@@ -250,3 +250,34 @@ func TestScopes(t *testing.T) {
 		t.Fatal("refresh tokens without a scope")
 	}
 }
+
+// An integration with connections is not pointed at another API: their credentials were not entered for it.
+func TestCredentialsStayWithTheAddressTheyWereEnteredFor(t *testing.T) {
+	r := newRig(t)
+	ctx := t.Context()
+	settings := func(base string) map[string]string { return map[string]string{"baseUrl": base} }
+	_, err := r.broker.CreateIntegration(ctx, r.who, broker.IntegrationInput{Key: "generic", Provider: "fake", ClientID: "c", Settings: settings("https://one.example.com/v1")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	move := func(base string) error {
+		_, err := r.broker.UpdateIntegration(ctx, r.who, "generic", broker.IntegrationPatch{Settings: settings(base)})
+		return err
+	}
+	if err := move("https://two.example.com/v1"); err != nil {
+		t.Fatalf("without connections: %v", err)
+	}
+	access, _ := r.provider.issue(time.Hour)
+	_, _, err = r.broker.Import(ctx, r.who, broker.ImportInput{Integration: "generic", Key: "c", Material: &broker.Material{Type: "OAUTH2", Access: broker.NewSecret(access)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := move("https://two.example.com/v2"); err != nil {
+		t.Fatalf("the same host: %v", err)
+	}
+	for _, base := range []string{"https://evil.example.com/v2", "http://two.example.com/v2", "https://two.example.com:8443/v2", ""} {
+		if err := move(base); !errors.Is(err, broker.ErrSecretRequired) {
+			t.Errorf("%q: %v", base, err)
+		}
+	}
+}

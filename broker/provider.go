@@ -80,6 +80,13 @@ type Completer interface {
 	Complete(ctx context.Context, h *Holding) (map[string]string, error)
 }
 
+// SettingsChecker is a provider that declares the settings of its integrations.
+type SettingsChecker interface {
+	// CheckSettings checks an integration's settings and fills in what has a default. Errors: variable_invalid naming the
+	// setting: unknown, missing, or not of the right form.
+	CheckSettings(in map[string]string) (map[string]string, error)
+}
+
 // Client is an integration as its provider sees it.
 type Client struct {
 	ID       string

@@ -28,6 +28,35 @@ func (b *base) CheckConfig(in map[string]string, client *broker.Client, trusted 
 	return b.checkConfig(in, client, from)
 }
 
+// CheckSettings implements [broker.SettingsChecker]: settings are checked as far as the entry declares any.
+func (b *base) CheckSettings(in map[string]string) (map[string]string, error) {
+	if len(b.spec.settings) == 0 {
+		return in, nil
+	}
+	out := make(map[string]string, len(in))
+	left := maps.Clone(in)
+	for _, f := range b.spec.settings {
+		value := in[f.Name]
+		delete(left, f.Name)
+		if value == "" {
+			value = f.Default
+		}
+		switch {
+		case value != "":
+			if err := f.check(value, false); err != nil {
+				return nil, err
+			}
+			out[f.Name] = value
+		case !f.Optional && !f.HasDefault && !f.sometimes && !f.Automated:
+			return nil, invalid(f.Name, "is missing")
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(left)) {
+		return nil, invalid(name, "is not a setting of this provider")
+	}
+	return out, nil
+}
+
 // checkConfig checks values one by one, then the hosts that they make.
 func (b *base) checkConfig(in map[string]string, client *broker.Client, from origin) (map[string]string, error) {
 	out := make(map[string]string, len(in))

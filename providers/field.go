@@ -12,8 +12,9 @@ import (
 // field is something that somebody is asked for, with its pattern compiled.
 type field struct {
 	broker.Field
-	order   *int
-	pattern *regexp.Regexp
+	order     *int
+	pattern   *regexp.Regexp
+	sometimes bool // asked for only with certain values of others, so it may be missing
 }
 
 // baseFields are what a mode asks for where the entry says nothing about it.
@@ -85,6 +86,7 @@ func (c *compiler) compileFields(section broker.FieldSection, key string, defs f
 			Optional: d.Optional, Hidden: d.Hidden, Automated: d.Automated,
 			Secret: d.Secret || section == broker.CredentialField && slices.Contains(secretNames, d.Name),
 		}}
+		f.sometimes = !d.VisibleWhen.IsZero()
 		if d.Default != nil {
 			f.Default, f.HasDefault = *d.Default, true
 		}

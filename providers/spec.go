@@ -31,6 +31,7 @@ type spec struct {
 	fields   []*field          // of the form, in its order
 	config   map[string]*field // connection config that the entry knows, asked for or not
 	defaults map[string]string // of connection config
+	settings []*field          // of the integration; none: it may have any
 	urls     []*urlTemplate    // all of them: each can have connection config in its host
 
 	authorize, token, refresh, api *urlTemplate
@@ -189,7 +190,7 @@ func (c *compiler) compileAllFields() {
 	e := c.entry
 	config := c.compileFields(broker.ConfigField, "connection_config", e.ConnectionConfig)
 	credentials := c.compileFields(broker.CredentialField, "credentials", e.Credentials)
-	c.compileFields(broker.CredentialField, "integration_config", e.IntegrationConfig)
+	c.settings = c.compileFields(broker.ConfigField, "integration_config", e.IntegrationConfig)
 	c.compileFields(broker.CredentialField, "assertion_option", e.AssertionOption)
 	c.fields = formOrder(c.mode, config, credentials)
 	for _, f := range config {

@@ -111,6 +111,7 @@ func (n *node) serve(p *program, listener net.Listener) error {
 	case serveErr = <-failed:
 	}
 	close(stopping)
+	n.broker.Stop()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(p.ctx), drainFor)
 	defer cancel()
 	shutdownErr := server.Shutdown(drain)

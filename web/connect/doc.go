@@ -3,9 +3,9 @@
 // without JavaScript; a script makes it smoother. It decides nothing about flows and stores nothing: that is broker's.
 //
 //	GET  /connect/?session_token=…        what can be connected; with one choice, its form
-//	GET  /connect/{key}?session_token=…   who asks for what, the fields a provider needs, a button
-//	POST /connect/{key}                   starts: on to the provider, or stored at once
-//	GET  /connect/{key}/done              it worked
+//	GET  /connect/to/{key}?session_token=…  who asks for what, the fields a provider needs, a button
+//	POST /connect/to/{key}                starts: on to the provider, or stored at once
+//	GET  /connect/to/{key}/done           it worked
 //	GET  /oauth/callback …                the way back: it worked, or why not
 //	POST /oauth/callback …                the same for providers that answer by POST
 //

@@ -249,8 +249,8 @@ func (v *visitor) fill(page answer, token string, typed map[string]string) url.V
 // begin starts a sign-in as a client that is no browser, and gives the state that the provider would send back.
 func (v *visitor) begin(key, token string) string {
 	v.t.Helper()
-	page := v.get(link("/connect/"+key, token))
-	r := v.do(http.MethodPost, "/connect/"+key, v.fill(page, token, nil), nil)
+	page := v.get(link("/connect/to/"+key, token))
+	r := v.do(http.MethodPost, "/connect/to/"+key, v.fill(page, token, nil), nil)
 	if r.StatusCode != http.StatusSeeOther {
 		v.t.Fatalf("starting answers %s:\n%s", r.Status, r.body)
 	}

@@ -31,7 +31,7 @@ func TestPageGoesOnToProvider(t *testing.T) {
 	s, _ := githubSite(t, options{})
 	_, token := s.session(t, broker.SessionInput{})
 	v := s.visitor(t)
-	page := v.post("/connect/github", v.fill(v.get(link("/connect/github", token)), token, nil))
+	page := v.post("/connect/to/github", v.fill(v.get(link("/connect/to/github", token)), token, nil))
 	answered(t, page, http.StatusOK, "")
 	contains(t, page, `<meta http-equiv="refresh" content="0;url=https://github.example/login?`, `<a class="button" href="https://github.example/login?`, "github.example")
 	if csp := page.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self';") {
@@ -227,7 +227,7 @@ func TestFailuresAreExplained(t *testing.T) {
 			if told.Message["status"] != "error" || told.Message["error_code"] != tt.code || told.Message["session_id"] != string(session.ID) {
 				t.Errorf("the opener is told %+v", told)
 			}
-			if got := strings.Contains(page.body, `href="`+link("/connect/github", token)+`"`); got != tt.retry {
+			if got := strings.Contains(page.body, `href="`+link("/connect/to/github", token)+`"`); got != tt.retry {
 				t.Errorf("a way to try again: %t, want %t\n%s", got, tt.retry, page.body)
 			}
 			if len(page.Cookies()) != 1 || page.Cookies()[0].MaxAge >= 0 {
@@ -307,9 +307,9 @@ func TestBodiesAreBounded(t *testing.T) {
 	v := s.visitor(t)
 	large := url.Values{"state": {strings.Repeat("x", 64<<10)}}
 	answered(t, v.do(http.MethodPost, "/oauth/callback", large, nil), http.StatusRequestEntityTooLarge, "body_too_large")
-	answered(t, v.post("/connect/github", large), http.StatusRequestEntityTooLarge, "body_too_large")
+	answered(t, v.post("/connect/to/github", large), http.StatusRequestEntityTooLarge, "body_too_large")
 	// The same without a length, so that the limit is met while reading.
-	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/connect/github", strings.NewReader(large.Encode()))
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/connect/to/github", strings.NewReader(large.Encode()))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	r.ContentLength = -1
 	w := httptest.NewRecorder()
@@ -327,7 +327,7 @@ func TestLimitsOfASession(t *testing.T) {
 	for range 20 {
 		v.begin("github", token)
 	}
-	page := v.post("/connect/github", v.fill(v.get(link("/connect/github", token)), token, nil))
+	page := v.post("/connect/to/github", v.fill(v.get(link("/connect/to/github", token)), token, nil))
 	answered(t, page, http.StatusTooManyRequests, "rate_limited")
 	contains(t, page, "Too many attempts")
 }

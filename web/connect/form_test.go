@@ -49,7 +49,7 @@ func TestListLeadsToForms(t *testing.T) {
 	_, token := s.session(t, broker.SessionInput{})
 	page := s.visitor(t).get(link("/connect/", token))
 	answered(t, page, http.StatusOK, "")
-	contains(t, page, "Connect to Fieldnotes", "GitHub", "Mailer", "/connect/github?session_token="+token)
+	contains(t, page, "Connect to Fieldnotes", "GitHub", "Mailer", "/connect/to/github?session_token="+token)
 	lacks(t, page, `type="search"`, "Gone")
 }
 
@@ -61,10 +61,10 @@ func TestListIsBoundToTheSession(t *testing.T) {
 	_, token := s.session(t, broker.SessionInput{Integrations: []string{"github", "gitlab"}})
 	v := s.visitor(t)
 	lacks(t, v.get(link("/connect", token)), "MAILER")
-	refused := v.get(link("/connect/mailer", token))
+	refused := v.get(link("/connect/to/mailer", token))
 	answered(t, refused, http.StatusForbidden, "integration_not_allowed")
 	lacks(t, refused, "MAILER")
-	answered(t, v.get(link("/connect/unknown", token)), http.StatusNotFound, "not_found")
+	answered(t, v.get(link("/connect/to/unknown", token)), http.StatusNotFound, "not_found")
 }
 
 func TestSingleChoiceNeedsNoList(t *testing.T) {
@@ -73,7 +73,7 @@ func TestSingleChoiceNeedsNoList(t *testing.T) {
 	s.integrate(t, keyProvider("mailer", "Mailer", keyField))
 	_, token := s.session(t, broker.SessionInput{Integrations: []string{"mailer"}})
 	page := s.visitor(t).get(link("/connect/", token))
-	contains(t, page, `action="/connect/mailer"`, "Connect Mailer to")
+	contains(t, page, `action="/connect/to/mailer"`, "Connect Mailer to")
 	lacks(t, page, "All choices")
 }
 
@@ -98,7 +98,7 @@ func TestFormSaysWhoAsksForWhat(t *testing.T) {
 	s.integrate(t, p)
 	s.integrate(t, keyProvider("mailer", "Mailer", keyField))
 	_, token := s.session(t, broker.SessionInput{EndUser: jane})
-	page := s.visitor(t).get(link("/connect/github", token))
+	page := s.visitor(t).get(link("/connect/to/github", token))
 	contains(t, page, "Connect GitHub to Fieldnotes", "Who gets access", "Jane Doe", "jane@acme.example · Acme Inc.", "s1", "s7", "Show all 7", "All choices")
 	if csp := page.Header.Get("Content-Security-Policy"); !strings.Contains(csp, "form-action 'self' https://github.example;") {
 		t.Errorf("the policy lets the form lead elsewhere: %s", csp)
@@ -112,9 +112,9 @@ func TestReconnectSaysSo(t *testing.T) {
 	was := s.connections(t)[0]
 	_, token := s.session(t, broker.SessionInput{Reconnect: &broker.ConnectionRef{Integration: "mailer", Key: was.Key}})
 	v := s.visitor(t)
-	page := v.get(link("/connect/mailer", token))
+	page := v.get(link("/connect/to/mailer", token))
 	contains(t, page, "Reconnect Mailer to", "Jane Doe")
-	done := v.post("/connect/mailer", v.fill(page, token, map[string]string{"credentials.apiKey": "fresh"}))
+	done := v.post("/connect/to/mailer", v.fill(page, token, map[string]string{"credentials.apiKey": "fresh"}))
 	contains(t, v.get(done.Header.Get("Location")), "Mailer is connected again", was.Key)
 }
 
@@ -125,7 +125,7 @@ func TestFieldsByKind(t *testing.T) {
 		broker.Field{Name: "contact", Section: broker.ConfigField, Title: "Contact", Format: "email", Default: "a@b.example", HasDefault: true},
 		broker.Field{Name: "quiet", Section: broker.ConfigField, Title: "Quiet", Hidden: true, Default: "x", HasDefault: true}))
 	_, token := s.session(t, broker.SessionInput{})
-	page := s.visitor(t).get(link("/connect/mailer", token))
+	page := s.visitor(t).get(link("/connect/to/mailer", token))
 	contains(t, page,
 		`<span class="affix" aria-hidden="true">https://</span>`, `<span class="affix" aria-hidden="true">.mail.example</span>`,
 		`placeholder="acme"`, `<label for="field-1">`, `aria-describedby="field-1-hint"`,
@@ -143,10 +143,10 @@ func TestWrongFieldIsShown(t *testing.T) {
 	s.integrate(t, p)
 	_, token := s.session(t, broker.SessionInput{})
 	v := s.visitor(t)
-	form := v.fill(v.get(link("/connect/mailer", token)), token, map[string]string{
+	form := v.fill(v.get(link("/connect/to/mailer", token)), token, map[string]string{
 		"connection_config.subdomain": "evil.example/", "connection_config.region": "Europe", "credentials.apiKey": "canary-key",
 	})
-	page := v.post("/connect/mailer", form)
+	page := v.post("/connect/to/mailer", form)
 	answered(t, page, http.StatusUnprocessableEntity, "variable_invalid")
 	contains(t, page, `aria-invalid="true"`, `aria-describedby="field-1-problem field-1-hint"`, `id="field-1-problem"`, "autofocus",
 		`value="evil.example/"`, "An example: acme", `<option value="Europe" selected>`)
@@ -154,7 +154,7 @@ func TestWrongFieldIsShown(t *testing.T) {
 
 	form.Set("connection_config.subdomain", "acme")
 	form.Set("credentials.apiKey", "")
-	page = v.post("/connect/mailer", form)
+	page = v.post("/connect/to/mailer", form)
 	answered(t, page, http.StatusUnprocessableEntity, "variable_invalid")
 	contains(t, page, "Please fill this in.", `aria-describedby="field-3-problem field-3-hint"`)
 	if p.asked.Load() != 0 || len(s.connections(t)) != 0 {
@@ -182,15 +182,15 @@ func TestRefusedCredentialsCanBeCorrected(t *testing.T) {
 			s.integrate(t, p)
 			_, token := s.session(t, broker.SessionInput{})
 			v := s.visitor(t)
-			form := v.fill(v.get(link("/connect/mailer", token)), token, map[string]string{
+			form := v.fill(v.get(link("/connect/to/mailer", token)), token, map[string]string{
 				"connection_config.subdomain": "acme", "credentials.apiKey": "canary-key",
 			})
-			page := v.post("/connect/mailer", form)
+			page := v.post("/connect/to/mailer", form)
 			answered(t, page, tt.status, tt.code)
 			contains(t, page, `role="alert"`, tt.says, `value="acme"`)
 			lacks(t, page, "canary-key")
 			p.refuse = nil
-			if again := v.post("/connect/mailer", form); again.StatusCode != http.StatusSeeOther {
+			if again := v.post("/connect/to/mailer", form); again.StatusCode != http.StatusSeeOther {
 				t.Errorf("the corrected form answers %s", again.Status)
 			}
 		})
@@ -204,11 +204,11 @@ func TestTypedCredentialBecomesConnection(t *testing.T) {
 	s.integrate(t, p)
 	session, token := s.session(t, broker.SessionInput{})
 	v := s.visitor(t)
-	form := v.fill(v.get(link("/connect/mailer", token)), token, map[string]string{
+	form := v.fill(v.get(link("/connect/to/mailer", token)), token, map[string]string{
 		"connection_config.subdomain": " https://acme.mail.example ", "credentials.apiKey": "k",
 		"connection_config.unknown": "x", // not asked for, so not looked at
 	})
-	sent := v.post("/connect/mailer", form)
+	sent := v.post("/connect/to/mailer", form)
 	answered(t, sent, http.StatusSeeOther, "")
 	if got := sent.Header.Get("Cross-Origin-Opener-Policy"); got != "unsafe-none" {
 		t.Errorf("the redirect cuts the popup from its opener: %q", got)
@@ -222,10 +222,10 @@ func TestTypedCredentialBecomesConnection(t *testing.T) {
 		answered(t, done, http.StatusOK, "")
 		contains(t, done, "Mailer is connected", "go back to Fieldnotes", string(session.ID), made[0].Key)
 	}
-	again := v.post("/connect/mailer", form)
+	again := v.post("/connect/to/mailer", form)
 	answered(t, again, http.StatusConflict, "session_completed")
 	contains(t, again, "Already connected", "Mailer is connected to Fieldnotes")
-	answered(t, v.get(link("/connect/mailer", token)), http.StatusConflict, "session_completed")
+	answered(t, v.get(link("/connect/to/mailer", token)), http.StatusConflict, "session_completed")
 }
 
 func TestConnectedIntegrationIsMarked(t *testing.T) {
@@ -235,8 +235,8 @@ func TestConnectedIntegrationIsMarked(t *testing.T) {
 	done, err := url.Parse(s.succeed(t, "mailer", broker.SessionInput{}))
 	must(t, err)
 	page := s.visitor(t).get(link("/connect/", done.Query().Get("session_token")))
-	contains(t, page, "/connect/github?", `class="badge"`)
-	lacks(t, page, "/connect/mailer?")
+	contains(t, page, "/connect/to/github?", `class="badge"`)
+	lacks(t, page, "/connect/to/mailer?")
 }
 
 // TestDonePageIsBoundToItsSession takes the address of one session's last page to another session.
@@ -249,9 +249,9 @@ func TestDonePageIsBoundToItsSession(t *testing.T) {
 	v := s.visitor(t)
 	note := done.Query().Get("note")
 	for name, address := range map[string]string{
-		"foreign": link("/connect/mailer/done", other) + "&note=" + url.QueryEscape(note),
-		"damaged": link("/connect/mailer/done", done.Query().Get("session_token")) + "&note=x" + url.QueryEscape(note),
-		"absent":  link("/connect/mailer/done", done.Query().Get("session_token")),
+		"foreign": link("/connect/to/mailer/done", other) + "&note=" + url.QueryEscape(note),
+		"damaged": link("/connect/to/mailer/done", done.Query().Get("session_token")) + "&note=x" + url.QueryEscape(note),
+		"absent":  link("/connect/to/mailer/done", done.Query().Get("session_token")),
 	} {
 		if got := v.get(address); got.StatusCode != http.StatusNotFound {
 			t.Errorf("%s: %s", name, got.Status)
@@ -268,7 +268,7 @@ func TestLookingChangesNothing(t *testing.T) {
 	s.integrate(t, mailer)
 	session, token := s.session(t, broker.SessionInput{})
 	v := s.visitor(t)
-	for _, path := range []string{"/connect/", "/connect/github", "/connect/mailer"} {
+	for _, path := range []string{"/connect/", "/connect/to/github", "/connect/to/mailer"} {
 		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodGet} {
 			if a := v.do(method, link(path, token), nil, nil); a.StatusCode != http.StatusOK || len(a.Cookies()) > 0 {
 				t.Errorf("%s %s: %s, cookies %v", method, path, a.Status, a.Cookies())
@@ -290,7 +290,7 @@ func TestSessionIsNeeded(t *testing.T) {
 	v := s.visitor(t)
 	unknown := "nango_connect_session_" + strings.Repeat("0", 64)
 	for name, address := range map[string]string{
-		"none": "/connect/", "malformed": link("/connect/", "x"), "unknown": link("/connect/mailer", unknown),
+		"none": "/connect/", "malformed": link("/connect/", "x"), "unknown": link("/connect/to/mailer", unknown),
 		"twice": link("/connect/", token) + "&session_token=" + token,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -300,7 +300,7 @@ func TestSessionIsNeeded(t *testing.T) {
 		})
 	}
 	s.clock.advance(16 * 60e9)
-	expired := v.get(link("/connect/mailer", token))
+	expired := v.get(link("/connect/to/mailer", token))
 	answered(t, expired, http.StatusUnauthorized, "session_expired")
 	contains(t, expired, "This link has expired")
 }

@@ -21,8 +21,8 @@ func TestForgedFormsAreRefused(t *testing.T) {
 	_, token := s.session(t, broker.SessionInput{})
 	_, others := s.session(t, broker.SessionInput{})
 	v := s.visitor(t)
-	form := v.fill(v.get(link("/connect/github", token)), token, nil)
-	foreign := v.fill(v.get(link("/connect/github", others)), token, nil)
+	form := v.fill(v.get(link("/connect/to/github", token)), token, nil)
+	foreign := v.fill(v.get(link("/connect/to/github", others)), token, nil)
 	without := url.Values{"session_token": {token}}
 	tests := []struct {
 		name   string
@@ -43,7 +43,7 @@ func TestForgedFormsAreRefused(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			a := v.do(http.MethodPost, "/connect/github", tt.form, tt.header)
+			a := v.do(http.MethodPost, "/connect/to/github", tt.form, tt.header)
 			if tt.ok {
 				answered(t, a, http.StatusSeeOther, "")
 				return
@@ -68,8 +68,8 @@ func (s *site) startWith(t *testing.T, sent []*http.Cookie) (set []*http.Cookie,
 	t.Helper()
 	_, token := s.session(t, broker.SessionInput{})
 	v := s.visitor(t)
-	form := v.fill(v.get(link("/connect/github", token)), token, nil)
-	w := serve(t, s.handler, http.MethodPost, "/connect/github", form, sent)
+	form := v.fill(v.get(link("/connect/to/github", token)), token, nil)
+	w := serve(t, s.handler, http.MethodPost, "/connect/to/github", form, sent)
 	if w.Code != http.StatusSeeOther {
 		t.Fatalf("status %d: %s", w.Code, w.Body)
 	}
@@ -217,12 +217,12 @@ func TestLogHoldsNoSecret(t *testing.T) {
 	v := s.visitor(t)
 	state := v.begin("github", token)
 	v.get(callback(state, "code", "canary-code"))
-	form := v.fill(v.get(link("/connect/mailer", token)), token, map[string]string{"credentials.apiKey": "canary-key"})
-	v.post("/connect/mailer", form)
+	form := v.fill(v.get(link("/connect/to/mailer", token)), token, map[string]string{"credentials.apiKey": "canary-key"})
+	v.post("/connect/to/mailer", form)
 	v.get(link("/connect/"+token, token)) // a token in the wrong place
 	s.server.Close()                      // waits for the log
 	log := s.log.String()
-	if !strings.Contains(log, `"path":"/connect/mailer"`) {
+	if !strings.Contains(log, `"path":"/connect/to/mailer"`) {
 		t.Fatalf("no log: %s", log)
 	}
 	for _, secret := range []string{token, strings.TrimPrefix(token, "nango_connect_session_"), state, "canary"} {

@@ -91,10 +91,10 @@ func pagesToSee(t *testing.T) map[string]string {
 		"list-many":     address("/connect/", all),
 		"list-few":      address("/connect/", few),
 		"list-none":     address("/connect/", all) + "&q=xyz",
-		"form-signin":   address("/connect/github", few),
-		"form-scopes":   address("/connect/google-drive", few),
-		"form-key":      address("/connect/mailer", all),
-		"form-pem":      address("/connect/snow", all),
+		"form-signin":   address("/connect/to/github", few),
+		"form-scopes":   address("/connect/to/google-drive", few),
+		"form-key":      address("/connect/to/mailer", all),
+		"form-pem":      address("/connect/to/snow", all),
 		"failure":       address("/connect/", "nango_connect_session_0"),
 		"failure-other": denied,
 		"success":       s.succeed(t, "mailer", broker.SessionInput{EndUser: jane}),
@@ -107,8 +107,8 @@ func pagesToSee(t *testing.T) map[string]string {
 func (s *site) succeed(t *testing.T, key string, in broker.SessionInput) string {
 	_, token := s.session(t, in)
 	v := s.visitor(t)
-	page := v.get(link("/connect/"+key, token))
-	done := v.post("/connect/"+key, v.fill(page, token, map[string]string{
+	page := v.get(link("/connect/to/"+key, token))
+	done := v.post("/connect/to/"+key, v.fill(page, token, map[string]string{
 		"credentials.apiKey": "k-123", "connection_config.subdomain": "acme",
 	}))
 	if done.StatusCode != 303 {
@@ -121,5 +121,5 @@ func (s *site) succeed(t *testing.T, key string, in broker.SessionInput) string 
 func (s *site) complete(t *testing.T, key string) string {
 	u, err := url.Parse(s.succeed(t, key, broker.SessionInput{Integrations: []string{key}}))
 	must(t, err)
-	return s.server.URL + link("/connect/"+key, u.Query().Get("session_token"))
+	return s.server.URL + link("/connect/to/"+key, u.Query().Get("session_token"))
 }

@@ -46,27 +46,27 @@ func hostilePages(t *testing.T) map[string]answer {
 	t.Helper()
 	s, token := hostileSite(t)
 	v := s.visitor(t)
-	form := v.get(link("/connect/login", token))
-	typed := v.get(link("/connect/typed", token))
-	sent := v.post("/connect/typed", v.fill(typed, token, nil))
+	form := v.get(link("/connect/to/login", token))
+	typed := v.get(link("/connect/to/typed", token))
+	sent := v.post("/connect/to/typed", v.fill(typed, token, nil))
 	wrong := v.fill(typed, token, map[string]string{"connection_config.text": hostile})
 	pages := map[string]answer{
 		"list":     v.get(link("/connect/", token)),
 		"search":   v.get(link("/connect/", token) + "&q=" + url.QueryEscape(hostile)),
 		"form":     form,
 		"typed":    typed,
-		"go":       v.post("/connect/login", v.fill(form, token, nil)),
+		"go":       v.post("/connect/to/login", v.fill(form, token, nil)),
 		"failure":  v.get(callback(v.begin("login", token), "code", "c")),
 		"refusal":  v.get(callback(v.begin("login", token), "error", hostile, "error_description", hostile)),
 		"done":     v.get(sent.Header.Get("Location")),
-		"over":     v.post("/connect/typed", wrong),
-		"stranger": v.get(link("/connect/"+url.PathEscape(hostile), token)),
+		"over":     v.post("/connect/to/typed", wrong),
+		"stranger": v.get(link("/connect/to/"+url.PathEscape(hostile), token)),
 		"repost":   v.do(http.MethodPost, "/oauth/callback", url.Values{"state": {hostile}, "code": {hostile}}, nil),
 	}
 	_, fresh := s.session(t, broker.SessionInput{})
 	s.catalogue["typed"].refuse = &broker.ProviderError{Class: broker.GrantLost, Code: hostile, Text: hostile}
 	wrong.Set("session_token", fresh)
-	pages["again"] = v.post("/connect/typed", v.fill(v.get(link("/connect/typed", fresh)), fresh, map[string]string{"connection_config.text": hostile}))
+	pages["again"] = v.post("/connect/to/typed", v.fill(v.get(link("/connect/to/typed", fresh)), fresh, map[string]string{"connection_config.text": hostile}))
 	return pages
 }
 
@@ -161,8 +161,8 @@ func TestRoutesAreKnown(t *testing.T) {
 		}
 	}
 	want := []string{
-		"GET /connect session in link", "GET /connect/{key} session in link", "POST /connect/{key} session in form",
-		"GET /connect/{key}/done session in link",
+		"GET /connect session in link", "GET /connect/to/{key} session in link", "POST /connect/to/{key} session in form",
+		"GET /connect/to/{key}/done session in link",
 		"GET /oauth/callback public", "POST /oauth/callback public", "GET /oauth2/callback public", "POST /oauth2/callback public",
 		"GET /oauth/callback/{integration} public", "POST /oauth/callback/{integration} public",
 	}
@@ -178,7 +178,7 @@ func TestUnusableAddressesOfProviders(t *testing.T) {
 		s.integrate(t, signInProvider("odd", "Odd", authorize))
 		_, token := s.session(t, broker.SessionInput{})
 		v := s.visitor(t)
-		page := v.post("/connect/odd", v.fill(v.get(link("/connect/odd", token)), token, nil))
+		page := v.post("/connect/to/odd", v.fill(v.get(link("/connect/to/odd", token)), token, nil))
 		answered(t, page, http.StatusUnprocessableEntity, "provider_url_invalid")
 		if len(page.Cookies()) != 0 {
 			t.Errorf("%s: cookies %v", authorize, page.Cookies())
@@ -194,7 +194,7 @@ func TestUnknownFailuresAreBare(t *testing.T) {
 	s.integrate(t, p)
 	_, token := s.session(t, broker.SessionInput{})
 	v := s.visitor(t)
-	page := v.post("/connect/mailer", v.fill(v.get(link("/connect/mailer", token)), token, map[string]string{"credentials.apiKey": "k"}))
+	page := v.post("/connect/to/mailer", v.fill(v.get(link("/connect/to/mailer", token)), token, map[string]string{"credentials.apiKey": "k"}))
 	answered(t, page, http.StatusInternalServerError, "internal")
 	contains(t, page, "Something went wrong", page.Header.Get("X-Request-Id"))
 	lacks(t, page, "canary", "10.0.0.7")

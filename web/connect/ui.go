@@ -80,9 +80,9 @@ func (u *UI) Surface() kit.Surface {
 	form := kit.Auth{Name: "session in form", Limited: true, Check: u.byForm}
 	routes := []kit.Route{
 		{Method: http.MethodGet, Path: "/connect", Auth: link, Handle: u.list},
-		{Method: http.MethodGet, Path: "/connect/{key}", Auth: link, Handle: u.form},
-		{Method: http.MethodPost, Path: "/connect/{key}", Auth: form, MaxBody: maxForm, Handle: u.submit},
-		{Method: http.MethodGet, Path: "/connect/{key}/done", Auth: link, Handle: u.done},
+		{Method: http.MethodGet, Path: "/connect/to/{key}", Auth: link, Handle: u.form},
+		{Method: http.MethodPost, Path: "/connect/to/{key}", Auth: form, MaxBody: maxForm, Handle: u.submit},
+		{Method: http.MethodGet, Path: "/connect/to/{key}/done", Auth: link, Handle: u.done},
 	}
 	for _, path := range callbackPaths {
 		routes = append(routes,
@@ -143,7 +143,7 @@ func address(path, token string, more ...string) string {
 
 const listPath = "/connect/"
 
-func formPath(key string) string { return listPath + url.PathEscape(key) }
+func formPath(key string) string { return listPath + "to/" + url.PathEscape(key) }
 
 // render writes a page. It is rendered whole first, so that an error is a page of its own. formTo is an origin besides
 // our own that the page's form may lead to, "" for none.

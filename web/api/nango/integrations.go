@@ -208,6 +208,8 @@ func creationFailed(err error) error {
 		}}
 	case errors.Is(e, broker.ErrNotFound):
 		return unknownProvider(e)
+	case errors.Is(e, broker.ErrVariableInvalid), errors.Is(e, broker.ErrInvalidRequest), errors.Is(e, broker.ErrNotSupported):
+		return invalidBody(e, e.Msg)
 	}
 	return err
 }
@@ -269,8 +271,10 @@ func (a *api) updateIntegration(w http.ResponseWriter, r *http.Request, who brok
 	switch {
 	case errors.Is(err, broker.ErrConflict):
 		return invalidBody(broker.AsError(err), "The key is taken, or the integration has connections, whose callers would lose it")
+	case errors.Is(err, broker.ErrSecretRequired):
+		return invalidBody(broker.AsError(err), broker.AsError(err).Msg)
 	case err != nil:
-		return err
+		return creationFailed(err)
 	}
 	return kit.WriteJSON(w, http.StatusOK, data[integrationView]{a.view(i)})
 }
