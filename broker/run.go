@@ -143,7 +143,7 @@ func (b *Broker) survives(ctx context.Context, name string, work func(context.Co
 // swallow keeps a panic in a job from ending the process.
 func (b *Broker) swallow(ctx context.Context, what string) {
 	if p := recover(); p != nil {
-		b.log.LogAttrs(ctx, slog.LevelError, what+" panicked", slog.String("stack", string(debug.Stack())))
+		b.log.LogAttrs(ctx, slog.LevelError, "a job panicked", slog.String("job", what), slog.String("stack", string(debug.Stack())))
 	}
 }
 
