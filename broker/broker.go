@@ -60,6 +60,7 @@ type Broker struct {
 	reads      *readLog
 	owner      string // this process, in leases
 	flights    singleflight.Group
+	fetches    singleflight.Group
 	gates      *gate.Set
 	faults     faults
 	held       *held

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -57,6 +59,42 @@ func (b *Broker) Outbound(ctx context.Context, who Actor, integration, key strin
 		}
 		return o, nil
 	}
+	return b.fetchTogether(ctx, cacheKey{i.ID, key}, i)
+}
+
+// fetchTogether lets one read, and perhaps one renewal, do for all who miss the same connection at the same time. What it
+// came to counts only if nothing was written to the connection since: whoever came after a write reads again.
+func (b *Broker) fetchTogether(ctx context.Context, k cacheKey, i *Integration) (*Outbound, error) {
+	for range 2 {
+		came := b.cache.shard(k).Load()
+		fetch := b.fetches.DoChan(string(i.ID)+"\x00"+k.key, func() (any, error) {
+			b.work.Add(1)
+			defer b.work.Done()
+			return b.fetchSafely(context.WithoutCancel(ctx), i, k.key)
+		})
+		select {
+		case <-ctx.Done():
+			return nil, ErrRefreshTimeout.Because(ctx.Err())
+		case res := <-fetch:
+			if res.Err != nil {
+				return nil, res.Err
+			}
+			if o, ok := res.Val.(*Outbound); ok && o.integration == i && o.generation >= came {
+				return o, nil
+			}
+		}
+	}
+	return b.fetchOutbound(ctx, i, k.key)
+}
+
+// fetchSafely turns a panic into an error: one in a shared call would end the process.
+func (b *Broker) fetchSafely(ctx context.Context, i *Integration, key string) (o *Outbound, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			b.log.LogAttrs(ctx, slog.LevelError, "a look-up panicked", slog.String("stack", string(debug.Stack())))
+			o, err = nil, ErrInternal.Because(fmt.Errorf("panic in a look-up: %T", p))
+		}
+	}()
 	return b.fetchOutbound(ctx, i, key)
 }
 
@@ -109,6 +147,7 @@ func (b *Broker) fetchOutbound(ctx context.Context, i *Integration, key string) 
 		_, err = b.renew(ctx, renewal{environment: t.Environment, connection: t.Connection, than: t.Version, why: whenDue})
 		if err != nil {
 			if b.Now().Before(t.ExpiresAt) {
+				o.generation, o.writes = writes.Load(), writes
 				return o, nil // not for much longer, but still good
 			}
 			return nil, err

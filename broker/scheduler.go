@@ -17,10 +17,20 @@ const (
 	busyLook   = 20 * time.Millisecond
 )
 
-// renewInBackground renews credentials when they are due, so many at a time. A token endpoint that is slow, closed or at
-// its limit takes none of the other places: its credentials are passed over until it lets somebody in again.
+// scheduler renews credentials when they are due, so many at a time. A token endpoint that is slow, closed or at its limit
+// takes none of the other places: its credentials are passed over until it lets somebody in again.
+type scheduler struct {
+	b     *Broker
+	under *underWay
+	queue []DueRefresh // listed and not looked at yet
+	// except are integrations whose gate held them back since passedAt; lists leave them out for a second.
+	except   []IntegrationID
+	passedAt time.Time
+}
+
+// renewInBackground renews credentials before they expire, until ctx ends.
 func (b *Broker) renewInBackground(ctx context.Context) {
-	under := newUnderWay(b.workers, b.perHost)
+	s := &scheduler{b: b, under: newUnderWay(b.workers, b.perHost)}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -30,12 +40,9 @@ func (b *Broker) renewInBackground(ctx context.Context) {
 		case <-b.stopping:
 			return
 		case <-b.wake:
-			if under.room() < (b.workers+7)/8 {
-				continue // so few places are not worth a look; the next that ends wakes us again
-			}
 		case <-timer.C:
 		}
-		pause, err := b.dispatch(ctx, under)
+		pause, err := s.dispatch(ctx)
 		if err != nil && ctx.Err() == nil {
 			b.log.LogAttrs(ctx, slog.LevelError, "the due renewals could not be listed", slog.Any("error", err))
 			pause = closedLook
@@ -45,64 +52,76 @@ func (b *Broker) renewInBackground(ctx context.Context) {
 }
 
 // dispatch starts renewals that are due, as long as there are places, and says how long to wait if nobody wakes us.
-func (b *Broker) dispatch(ctx context.Context, under *underWay) (pause time.Duration, err error) {
-	limit := 4 * b.workers
-	var except []IntegrationID
-	for under.room() > 0 {
-		list, err := b.store.DueRefreshes(ctx, b.Now(), except, limit)
-		if err != nil {
-			return 0, err
+func (s *scheduler) dispatch(ctx context.Context) (pause time.Duration, err error) {
+	for s.under.room() > 0 {
+		if len(s.queue) == 0 {
+			if pause, err = s.list(ctx); err != nil || len(s.queue) == 0 {
+				return pause, err
+			}
 		}
-		passed := b.startAll(ctx, under, list)
-		if len(passed) > 0 {
-			except = append(except, passed...) // there may be others behind them
-			continue
+		if !s.startSome(ctx) {
+			return busyLook, nil // all of them are under way
 		}
-		if len(list) == limit {
-			return busyLook, nil
-		}
-		return b.nextLook(ctx, except)
 	}
 	return busyLook, nil
 }
 
-// startAll starts what it may, and gives the integrations whose gate holds them back.
-func (b *Broker) startAll(ctx context.Context, under *underWay, list []DueRefresh) []IntegrationID {
-	var passed []IntegrationID
-	for _, d := range list {
-		if slices.Contains(passed, d.Integration) {
-			continue
-		}
-		name := b.gateOf(d.Integration)
-		if b.gates.IsClosed(name) || under.isFull(name) {
-			passed = append(passed, d.Integration)
-			continue
-		}
-		if !under.begin(d.Connection, name) {
-			continue
-		}
-		b.work.Go(func() {
-			defer b.swallow(ctx, "a renewal in the background")
-			defer b.rouse()
-			defer under.end(d.Connection, name)
-			ctx := context.WithoutCancel(ctx)
-			c, err := b.renew(ctx, renewal{environment: d.Environment, connection: d.Connection, why: whenDue})
-			b.settle(ctx, d, c, err)
-		})
+// list fills the queue. When nothing is left to start it says when to look again.
+func (s *scheduler) list(ctx context.Context) (pause time.Duration, err error) {
+	now := s.b.Now()
+	if now.Sub(s.passedAt) >= closedLook {
+		s.except = nil
 	}
-	return passed
-}
-
-// nextLook is how long to wait when everything that is due has been started or is held back.
-func (b *Broker) nextLook(ctx context.Context, except []IntegrationID) (time.Duration, error) {
-	if len(except) > 0 {
+	if s.queue, err = s.b.store.DueRefreshes(ctx, now, s.except, 4*s.b.workers); err != nil || len(s.queue) > 0 {
+		return 0, err
+	}
+	if len(s.except) > 0 {
+		s.except = nil
 		return closedLook, nil
 	}
-	next, err := b.store.NextRefresh(ctx)
+	next, err := s.b.store.NextRefresh(ctx)
 	if err != nil || next.IsZero() {
 		return idleLook, err
 	}
-	return min(idleLook, max(busyLook, next.Sub(b.Now()))), nil
+	return min(idleLook, max(busyLook, next.Sub(now))), nil
+}
+
+// startSome works the queue off until it is empty or the places are taken. It reports whether it got anywhere.
+func (s *scheduler) startSome(ctx context.Context) bool {
+	progress := false
+	for len(s.queue) > 0 && s.under.room() > 0 {
+		d := s.queue[0]
+		s.queue = s.queue[1:]
+		if slices.Contains(s.except, d.Integration) {
+			continue
+		}
+		name := s.b.gateOf(d.Integration)
+		if s.b.gates.IsClosed(name) || s.under.isFull(name) {
+			if len(s.except) == 0 {
+				s.passedAt = s.b.Now()
+			}
+			s.except, progress = append(s.except, d.Integration), true
+			continue
+		}
+		if s.under.begin(d.Connection, name) {
+			progress = true
+			s.start(ctx, d, name)
+		}
+	}
+	return progress
+}
+
+// start renews one on a goroutine of its own.
+func (s *scheduler) start(ctx context.Context, d DueRefresh, gate string) {
+	b := s.b
+	b.work.Go(func() {
+		defer b.swallow(ctx, "a renewal in the background")
+		defer b.rouse()
+		defer s.under.end(d.Connection, gate)
+		ctx := context.WithoutCancel(ctx)
+		c, err := b.renew(ctx, renewal{environment: d.Environment, connection: d.Connection, why: whenDue})
+		b.settle(ctx, d, c, err)
+	})
 }
 
 // settle makes sure that a credential whose renewal ended without leaving its mark is not listed again at once: its
