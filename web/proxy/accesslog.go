@@ -3,10 +3,10 @@ package proxy
 import (
 	"io"
 	"log/slog"
-	"math"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -32,6 +32,8 @@ type accessLog struct {
 	buf     []byte
 	dropped int
 	closed  bool
+
+	second atomic.Pointer[second] // as it was written last
 
 	begun chan struct{} // the buffer is not empty any more
 	full  chan struct{} // and should be written at once
@@ -105,8 +107,7 @@ func (l *accessLog) flush() {
 	l.buf, l.dropped = l.spare[:0], 0
 	l.mu.Unlock()
 	if dropped > 0 {
-		buf = append(buf, `{"time":"`...)
-		buf = l.now().UTC().AppendFormat(buf, time.RFC3339Nano)
+		buf = l.appendTime(append(buf, `{"time":"`...), l.now())
 		buf = append(buf, `","level":"WARN","msg":"access log lines dropped","count":`...)
 		buf = append(strconv.AppendInt(buf, int64(dropped), 10), "}\n"...)
 	}
@@ -138,19 +139,44 @@ func (l *accessLog) close() error {
 // maxLoggedPath is how much of a path is logged.
 const maxLoggedPath = 512
 
+// second is a second with its text.
+type second struct {
+	unix int64
+	text string
+}
+
+// appendTime appends a time in UTC. All but its fraction is the same for every line of a second.
+func (l *accessLog) appendTime(b []byte, t time.Time) []byte {
+	s := l.second.Load()
+	if s == nil || s.unix != t.Unix() {
+		s = &second{t.Unix(), t.UTC().Format("2006-01-02T15:04:05")}
+		l.second.Store(s)
+	}
+	b = append(append(b, s.text...), '.')
+	return append(appendDigits(b, t.Nanosecond()/int(time.Microsecond), 6), 'Z')
+}
+
+// appendDigits appends a number with zeros before it, up to six digits in all.
+func appendDigits(b []byte, n, digits int) []byte {
+	b = append(b, "000000"[:digits]...)
+	for i := len(b) - 1; i >= len(b)-digits; i-- {
+		b[i] = byte('0' + n%10)
+		n /= 10
+	}
+	return b
+}
+
 // appendLine appends the call's line: who called what and what became of it, and never a header, a query or a body.
 func (c *call) appendLine(b []byte, aborted bool) []byte {
 	now := c.h.now()
-	b = append(b, `{"time":"`...)
-	b = now.UTC().AppendFormat(b, time.RFC3339Nano)
+	b = c.h.access.appendTime(append(b, `{"time":"`...), now)
 	b = append(b, `","level":"INFO","msg":"proxied","request_id":"`...)
-	b = append(b, c.id[:]...)
-	b = append(b, '"')
-	b = appendText(b, "method", c.in.Method)
-	b = appendText(b, "host", c.target.host)
-	b = appendText(b, "path", c.loggedPath())
-	b = appendNumber(b, "status", int64(c.loggedStatus()))
-	b = appendText(b, "code", c.code)
+	b = append(append(b, c.id[:]...), '"')
+	b = appendText(b, `,"method":`, c.in.Method)
+	b = appendText(b, `,"host":`, c.target.host)
+	b = appendText(b, `,"path":`, c.loggedPath())
+	b = appendNumber(b, `,"status":`, int64(c.loggedStatus()))
+	b = appendName(b, `,"code":"`, c.code)
 	if aborted {
 		b = append(b, `,"aborted":true`...)
 	}
@@ -158,15 +184,16 @@ func (c *call) appendLine(b []byte, aborted bool) []byte {
 	if c.body != nil {
 		read = c.body.read.Load()
 	}
-	b = appendNumber(b, "bytes_in", read)
-	b = appendNumber(b, "bytes_out", c.sent.Load())
-	b = append(b, `,"ms":`...)
-	b = strconv.AppendFloat(b, math.Round(now.Sub(c.start).Seconds()*1e6)/1e3, 'f', -1, 64)
-	b = appendText(b, "environment", string(c.who.Environment))
-	b = appendText(b, "key", string(c.who.Key))
+	b = appendNumber(b, `,"bytes_in":`, read)
+	b = appendNumber(b, `,"bytes_out":`, c.sent.Load())
+	took := max(now.Sub(c.start), 0)
+	b = append(appendNumber(b, `,"ms":`, took.Milliseconds()), '.')
+	b = appendDigits(b, int(took.Microseconds()%1000), 3)
+	b = appendName(b, `,"environment":"`, string(c.who.Environment))
+	b = appendName(b, `,"key":"`, string(c.who.Key))
 	if c.out != nil { // otherwise it is what somebody says, and names nothing
-		b = appendText(b, "integration", c.control.integration)
-		b = appendText(b, "connection", string(c.out.Connection()))
+		b = appendText(b, `,"integration":`, c.control.integration)
+		b = appendName(b, `,"connection":"`, string(c.out.Connection()))
 	}
 	return append(b, "}\n"...)
 }
@@ -197,17 +224,23 @@ func (c *call) loggedPath() string {
 	return path[:min(len(path), maxLoggedPath)]
 }
 
-// appendText appends a member, unless it is empty.
-func appendText(b []byte, name, value string) []byte {
-	if value == "" {
+// appendText appends a member with a text from outside, unless it is empty.
+func appendText(b []byte, member, text string) []byte {
+	if text == "" {
 		return b
 	}
-	b = append(append(append(b, `,"`...), name...), `":`...)
-	b, _ = jsontext.AppendQuote(b, value) // its error says that there were bytes to replace
+	b, _ = jsontext.AppendQuote(append(b, member...), text) // its error says that there were bytes to replace
 	return b
 }
 
-func appendNumber(b []byte, name string, value int64) []byte {
-	b = append(append(append(b, `,"`...), name...), `":`...)
-	return strconv.AppendInt(b, value, 10)
+// appendName appends a member with an id or a code of ours, which needs no escaping, unless it is empty.
+func appendName(b []byte, member, name string) []byte {
+	if name == "" {
+		return b
+	}
+	return append(append(append(b, member...), name...), '"')
+}
+
+func appendNumber(b []byte, member string, n int64) []byte {
+	return strconv.AppendInt(append(b, member...), n, 10)
 }

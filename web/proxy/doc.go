@@ -19,12 +19,20 @@
 //   - The access log is a shared buffer that a goroutine writes out; package kit's line would cost a system call.
 //   - An answer's header slices are moved, not copied.
 //
-// An http.Client behind a handler of our own was refused: ReverseProxy knows hop-by-hop headers, flushing and broken
-// streams, and costs one percent. Director was refused: with it `Connection: Authorization` takes the credential out again.
+// Calling the transport from a handler of our own was refused: it saves a few percent of a call, and ReverseProxy knows
+// hop-by-hop headers, flushing and broken streams. Director was refused: with it `Connection: Authorization` takes the
+// credential out again.
 //
 // # Bodies that are sent twice
 //
 // A body of known length up to 1 MiB is kept while it streams through, so that it can be sent again after a 401, or where
 // the caller asks for retries. It is never read ahead. All such bodies together take at most 64 MiB; above that, and for
-// longer ones, the provider's answer is passed on as it is.
+// longer ones, the provider's answer is passed on as it is. A renewal is asked for all the same, so that the caller's own
+// repetition is served.
+//
+// # Connections with callers
+//
+// An answer may come before its request's body has arrived. It goes out at once, and the connection is closed after it: what
+// still comes must never be taken for the next request. Where a request is refused, the server reads what is left of a short
+// body within five seconds, and keeps the connection.
 package proxy
