@@ -42,7 +42,7 @@ func (sealer) NewAPIKey(environment string) (key, id string) { return crypto.New
 // commands write beside it.
 func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exclusive bool) (_ *node, err error) {
 	n := &node{config: c, log: log}
-	if n.egress, err = egress.New(egress.Options{Allow: c.Egress.Allow, Dev: c.dev()}); err != nil {
+	if n.egress, err = egress.New(egress.Options{Allow: c.Egress.Allow, Dev: c.dev(), ProxyHeaderTimeout: 2 * time.Minute}); err != nil {
 		return nil, fmt.Errorf("egress.allow: %w", err)
 	}
 	catalogue, err := n.catalogue()
