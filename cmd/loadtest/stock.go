@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -130,39 +131,47 @@ type sealedField struct {
 	plaintext []byte
 }
 
+// batch is how many rows a statement inserts.
+const batch = 50
+
 func (c *copier) copyAll(ctx context.Context, connections int) error {
 	if err := c.readSealed(ctx); err != nil {
 		return err
 	}
-	insertConnection, err := c.prepare(ctx, "connections", "number", []string{"id", "key"})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = insertConnection.Close() }()
-	var columns []string
+	rows := &copied{table: "connections", number: "number", differ: []string{"id", "key"}}
+	credentials := &copied{table: "credentials", number: "connection_number"}
 	for _, f := range c.sealed {
-		columns = append(columns, f.column)
+		credentials.differ = append(credentials.differ, f.column)
 	}
-	insertCredential, err := c.prepare(ctx, "credentials", "connection_number", columns)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = insertCredential.Close() }()
-	for i := 1; i < connections; i++ {
-		number, key := c.template.Number+int64(i), keyOf(i)
-		if _, err := insertConnection.ExecContext(ctx, number, key, key, c.template.Number); err != nil {
+	for begin := 1; begin < connections; begin += batch {
+		end := min(begin+batch, connections)
+		if err := c.insert(ctx, rows, begin, end, func(key string) ([]any, error) { return []any{key, key}, nil }); err != nil {
 			return err
 		}
-		values, err := c.sealFor(key)
-		if err != nil {
-			return err
-		}
-		values = slices.Concat([]any{number}, values, []any{c.template.Number})
-		if _, err := insertCredential.ExecContext(ctx, values...); err != nil {
+		if err := c.insert(ctx, credentials, begin, end, c.sealFor); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// insert writes some copies of the template's row in a table.
+func (c *copier) insert(ctx context.Context, t *copied, begin, end int, valuesOf func(id string) ([]any, error)) error {
+	var args []any
+	for i := begin; i < end; i++ {
+		values, err := valuesOf(keyOf(i))
+		if err != nil {
+			return err
+		}
+		args = append(append(args, c.template.Number+int64(i)), values...)
+	}
+	if t.rows != end-begin {
+		if err := t.prepare(ctx, c.tx, c.template.Number, end-begin); err != nil {
+			return err
+		}
+	}
+	_, err := t.statement.ExecContext(ctx, args...)
+	return err
 }
 
 // readSealed reads and opens the template's sealed fields.
@@ -199,29 +208,57 @@ func (c *copier) sealFor(id string) ([]any, error) {
 	return out, nil
 }
 
-// prepare gives a statement that copies a row of a table: its arguments are the new number, the values of the columns
-// that differ, and the number of the row to copy.
-func (c *copier) prepare(ctx context.Context, table, number string, differ []string) (*sql.Stmt, error) {
-	rows, err := c.tx.QueryContext(ctx, "SELECT name FROM pragma_table_info(?)", table)
+// copied is a table with a row of the template's.
+type copied struct {
+	table  string
+	number string   // the column with the connection's number
+	differ []string // the columns that differ from copy to copy, besides the number
+
+	statement *sql.Stmt // inserts so many rows; the transaction closes it
+	rows      int
+}
+
+// prepare makes the statement that inserts so many copies. Its arguments are each copy's number and the values of the
+// columns that differ.
+func (t *copied) prepare(ctx context.Context, tx *sql.Tx, template int64, rows int) error {
+	names, err := t.columns(ctx, tx)
+	if err != nil {
+		return err
+	}
+	values := slices.Clone(names)
+	for i := range 1 + len(t.differ) {
+		values[i] = "column" + strconv.Itoa(i+1)
+	}
+	// Selecting from the table that is written to would make SQLite put the row somewhere else first, each time.
+	_, err = tx.ExecContext(ctx, "CREATE TEMP TABLE IF NOT EXISTS template_"+t.table+" AS SELECT * FROM "+t.table+" WHERE "+t.number+" = ?", template)
+	if err != nil {
+		return err
+	}
+	one := "(" + strings.Repeat("?, ", len(t.differ)) + "?)"
+	t.rows = rows
+	t.statement, err = tx.PrepareContext(ctx, "INSERT INTO "+t.table+" ("+strings.Join(names, ", ")+") SELECT "+strings.Join(values, ", ")+
+		" FROM (VALUES "+strings.Repeat(one+", ", rows-1)+one+") CROSS JOIN temp.template_"+t.table)
+	return err
+}
+
+// columns lists the table's columns: first the number, then those that differ, then the others.
+func (t *copied) columns(ctx context.Context, tx *sql.Tx) ([]string, error) {
+	rows, err := tx.QueryContext(ctx, "SELECT name FROM pragma_table_info(?)", t.table)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rows.Close() }()
-	names, values := append([]string{number}, differ...), slices.Repeat([]string{"?"}, 1+len(differ))
+	names := append([]string{t.number}, t.differ...)
 	for rows.Next() {
 		var name string
 		if err := rows.Scan(&name); err != nil {
 			return nil, err
 		}
-		if !slices.Contains(names[:1+len(differ)], name) {
-			names, values = append(names, name), append(values, name)
+		if !slices.Contains(names[:1+len(t.differ)], name) {
+			names = append(names, name)
 		}
 	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	query := "INSERT INTO " + table + " (" + strings.Join(names, ", ") + ") SELECT " + strings.Join(values, ", ") + " FROM " + table + " WHERE " + number + " = ?"
-	return c.tx.PrepareContext(ctx, query) //nolint:sqlclosecheck // the caller does
+	return names, rows.Err()
 }
 
 // dice gives random numbers that are the same in each run.
