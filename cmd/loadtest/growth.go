@@ -12,30 +12,32 @@ import (
 	"github.com/coatcheck/coatcheck/storage/sqlite"
 )
 
-// ticket reads what a call needs from the store, past every cache of ours.
-func (o *opened) ticket(ctx context.Context, _ int, key string) error {
-	_, err := o.db.Ticket(ctx, o.upstream, key)
-	return err
-}
-
 // growth measures row 12: reads that no cache of ours holds, in databases of three sizes.
-func (l *lab) growth(ctx context.Context) (err error) {
-	sizes := []int{few, l.some(), l.many()}
-	rates := make([][]float64, len(sizes))
-	var candidates []func(context.Context) error
-	for i, connections := range sizes {
-		o, closeStock, openErr := l.openStock(ctx, connections, 0)
-		if openErr != nil {
-			return openErr
+func (l *lab) growth(ctx context.Context) error {
+	var stocks []*stock
+	for _, connections := range []int{few, l.some(), l.many()} {
+		s, err := l.stock(ctx, connections)
+		if err != nil {
+			return err
 		}
-		defer func() { err = errors.Join(err, closeStock()) }()
-		candidates = append(candidates, o.reading(&rates[i], readers, l.window(500*time.Millisecond), o.ticket))
+		stocks = append(stocks, s)
+	}
+	rates := make([][]float64, len(stocks))
+	var candidates []func(context.Context) error
+	for i, s := range stocks {
+		candidates = append(candidates, func(ctx context.Context) error {
+			return l.on(ctx, s, 0, func(n *node) error {
+				rate, err := s.throughput(ctx, readers, l.window(500*time.Millisecond), n.ticket)
+				rates[i] = append(rates[i], rate)
+				return err
+			})
+		})
 	}
 	if err := takeTurns(ctx, l.rounds(9), candidates...); err != nil {
 		return err
 	}
 	for i, g := range []goal{atLeast(0.25), atLeast(0.5)} {
-		l.table.add(12, fmt.Sprintf("uncached reads, %s ÷ %s, %d at once", count(sizes[2]), count(sizes[i]), readers), ratio(rates[2], rates[i]), g,
+		l.table.add(12, fmt.Sprintf("uncached reads, %s ÷ %s, %d at once", count(l.many()), count(stocks[i].connections), readers), ratio(rates[2], rates[i]), g,
 			"%.1fk/s ÷ %.1fk/s", median(rates[2])/1e3, median(rates[i])/1e3)
 	}
 	return nil
@@ -90,34 +92,43 @@ func bytesPerConnection(dir string, connections int) (float64, error) {
 
 // besideWriter measures row 14: uncached reads while 200 renewed tokens a second are stored, against the same reads in
 // peace. It comes last, because it leaves the database with credentials that do not open.
-func (l *lab) besideWriter(ctx context.Context) (err error) {
-	o, closeStock, err := l.openStock(ctx, l.many(), 0)
+func (l *lab) besideWriter(ctx context.Context) error {
+	s, err := l.stock(ctx, l.many())
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closeStock()) }()
 	const perSecond = 200
 	var rates [2][]float64
-	w := &swapper{db: o.db, upstream: o.upstream, keys: o.keys}
-	reading := o.reading(&rates[0], readers, l.window(2*time.Second), o.ticket)
-	err = takeTurns(ctx, l.rounds(7),
-		func(ctx context.Context) error { return w.beside(ctx, perSecond, reading) },
-		o.reading(&rates[1], readers, l.window(2*time.Second), o.ticket))
+	var written float64
+	err = l.on(ctx, s, 0, func(n *node) error {
+		w := &swapper{node: n, keys: s.keys()}
+		reading := func(into *[]float64) func(context.Context) error {
+			return func(ctx context.Context) error {
+				rate, err := s.throughput(ctx, readers, l.window(2*time.Second), n.ticket)
+				*into = append(*into, rate)
+				return err
+			}
+		}
+		err := takeTurns(ctx, l.rounds(7),
+			func(ctx context.Context) error { return w.beside(ctx, perSecond, reading(&rates[0])) },
+			reading(&rates[1]))
+		written = w.rate()
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	l.table.add(14, "reads beside 200 writes/s ÷ without, "+count(len(o.keys)), ratio(rates[0], rates[1]), atLeast(0.75),
-		"%.1fk/s ÷ %.1fk/s; %.0f writes/s were made", median(rates[0])/1e3, median(rates[1])/1e3, w.rate())
+	l.table.add(14, "reads beside 200 writes/s ÷ without, "+count(s.connections), ratio(rates[0], rates[1]), atLeast(0.75),
+		"%.1fk/s ÷ %.1fk/s; %.0f writes/s were made", median(rates[0])/1e3, median(rates[1])/1e3, written)
 	return nil
 }
 
 // swapper stores renewed tokens, each in a commit of its own.
 type swapper struct {
-	db       *sqlite.DB
-	upstream broker.IntegrationID
-	keys     []string
-	written  int
-	took     time.Duration
+	*node
+	keys    []string
+	written int
+	took    time.Duration
 }
 
 func (s *swapper) rate() float64 { return float64(s.written) / s.took.Seconds() }

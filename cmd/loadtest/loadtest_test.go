@@ -199,8 +199,19 @@ func TestStockOpens(t *testing.T) {
 			t.Errorf("connection %d has another token", i)
 		}
 	}
-	if _, err := n.broker.Outbound(t.Context(), n.who, integration, keyOf(connections)); !errors.Is(err, broker.ErrNotFound) {
+	if err := n.outbound(t.Context(), 0, keyOf(connections)); !errors.Is(err, broker.ErrNotFound) {
 		t.Errorf("one more than was made: %v", err)
+	}
+	s := newStock(o.dir, connections)
+	err = l.raw(t.Context(), s, func(r *rawReader) error {
+		rate, err := s.throughput(t.Context(), readers, time.Millisecond, r.read)
+		if rate <= 0 {
+			t.Errorf("the raw reader reads %v rows a second", rate)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
 	}
 }
 

@@ -108,7 +108,7 @@ func (l *lab) atRate(ctx context.Context, p *pair, rate int) error {
 	var candidates []func(context.Context) error
 	for i := range targets {
 		candidates = append(candidates, func(ctx context.Context) error {
-			latencies, err := openLoop(ctx, targets[i], connections/2, rate, l.window(3*time.Second))
+			latencies, err := openLoop(ctx, targets[i], connections/2, rate, l.window(2*time.Second))
 			if err != nil {
 				return err
 			}

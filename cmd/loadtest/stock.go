@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +30,7 @@ const tokenLength = 1500
 type stock struct {
 	dir         string
 	connections int
+	keys        func() []string // of all connections
 }
 
 // keyOf is the key of a connection in a stock. As in life, it is the connection's id and in no order.
@@ -37,13 +39,14 @@ func keyOf(i int) string {
 	return uuid.UUID(sum[:16]).String()
 }
 
-// keys gives the keys of a stock's connections.
-func (s *stock) keys() []string {
-	out := make([]string, s.connections)
-	for i := range out {
-		out[i] = keyOf(i)
-	}
-	return out
+func newStock(dir string, connections int) *stock {
+	return &stock{dir, connections, sync.OnceValue(func() []string {
+		keys := make([]string, connections)
+		for i := range keys {
+			keys[i] = keyOf(i)
+		}
+		return keys
+	})}
 }
 
 // stock gives the database of that size, which is made when it is first asked for.
@@ -66,7 +69,7 @@ func (l *lab) stock(ctx context.Context, connections int) (*stock, error) {
 		return nil, fmt.Errorf("make a database of %d connections: %w", connections, err)
 	}
 	l.say("    %.0fk/s", float64(connections)/1e3/time.Since(start).Seconds())
-	l.stocks[connections] = &stock{dir, connections}
+	l.stocks[connections] = newStock(dir, connections)
 	return l.stocks[connections], nil
 }
 
