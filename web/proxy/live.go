@@ -142,9 +142,10 @@ var aLongTimeAgo = time.Unix(1, 0)
 func (c *call) expire() {
 	c.stalled.Store(c.body != nil && c.body.reading.Load())
 	c.expired.Store(true)
+	answered := c.status.Load() != 0 // asked first: once its read fails, the call has an answer to write
 	rc := http.NewResponseController(c.w)
 	_ = rc.SetReadDeadline(aLongTimeAgo)
-	if c.status.Load() != 0 {
+	if answered {
 		_ = rc.SetWriteDeadline(aLongTimeAgo) // otherwise there is still something to say
 	}
 	if c.cancel != nil {
