@@ -20,12 +20,20 @@ import (
 // Surface is one API or one set of pages. The alias lets those who put the process together name what only surfaces make.
 type Surface = kit.Surface
 
+// Connect is the Connect UI, which begins sign-ins for other surfaces too.
+type Connect interface {
+	kit.Starter
+	Surface() Surface
+}
+
 // Deps is what the surfaces are made of.
 type Deps struct {
 	Broker *broker.Broker
 	// Proxy answers /proxy and everything below it, with an access log, request ids and limits of its own.
 	Proxy http.Handler
-	// Pages are the surfaces that people see.
+	// Connect are the pages on which end users connect. nil: there are none, and no sign-ins.
+	Connect Connect
+	// Pages are other surfaces that people see.
 	Pages  []Surface
 	Logger *slog.Logger
 	// TrustedProxies are believed about whom they speak for.
@@ -53,7 +61,13 @@ func New(d Deps) http.Handler {
 
 // surfaces lists everything that is mounted beside the proxy.
 func surfaces(d Deps) []Surface {
-	return append([]Surface{operations(d), nango.Surface(d.Broker)}, d.Pages...)
+	all := append([]Surface{operations(d), nango.Surface(d.Broker)}, d.Pages...)
+	if d.Connect == nil {
+		return all
+	}
+	return append(all, d.Connect.Surface(), nango.SignIn(nango.SignInDeps{
+		Broker: d.Broker, Pages: d.Connect, Origins: anyOrigin(d.Broker), Stopping: d.Stopping,
+	}))
 }
 
 // dispatcher takes the proxy's requests out before anything else looks at them.

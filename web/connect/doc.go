@@ -6,6 +6,8 @@
 //	GET  /connect/to/{key}?session_token=…  who asks for what, the fields a provider needs, a button
 //	POST /connect/to/{key}                starts: on to the provider, or stored at once
 //	GET  /connect/to/{key}/done           it worked
+//	GET  /connect/start?note=…            the same form for a sign-in that another surface begins
+//	POST /connect/start                   starts it
 //	GET  /oauth/callback …                the way back: it worked, or why not
 //	POST /oauth/callback …                the same for providers that answer by POST
 //

@@ -25,7 +25,7 @@ func (u *UI) submit(w http.ResponseWriter, r *http.Request, who broker.Actor) er
 	}
 	typed := typedFields(form.Ask, r.PostForm)
 	if form.Facts.Interactive {
-		err = u.leave(w, r, who, form, token, typed)
+		err = u.leave(w, r, who, form, kit.Start{Token: token, Key: key, Fields: typed})
 	} else {
 		err = u.store(w, r, who, form, token, typed)
 	}
@@ -75,8 +75,10 @@ func undecorated(value string, f broker.Field) string {
 }
 
 // leave starts a flow and sends the browser to the provider.
-func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *broker.ConnectForm, token string, typed map[string]string) error {
-	started, err := u.broker.StartFlow(r.Context(), who, f.Integration.Key, broker.ConnectInput{Fields: typed})
+func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *broker.ConnectForm, s kit.Start) error {
+	started, err := u.broker.StartFlow(r.Context(), who, s.Key, broker.ConnectInput{
+		Fields: onlyAsked(s.Fields, f), Params: s.Params, Channel: s.Channel,
+	})
 	if err != nil {
 		return err
 	}
@@ -84,11 +86,14 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 	if err != nil || target.Scheme != "https" && target.Scheme != "http" || target.Host == "" {
 		return broker.ErrProviderURLInvalid
 	}
-	cookie := flowCookie{Browser: started.Browser.Reveal(), Token: token, Integration: f.Integration.Key}
+	cookie := flowCookie{Browser: started.Browser.Reveal(), Integration: s.Key}
+	if s.Channel == "" {
+		cookie.Token = s.Token // where somebody waits for the result, a second try begins there
+	}
 	if err := u.jar.put(w, r, started.CookieName, cookie); err != nil {
 		return broker.ErrInternal.Because(err)
 	}
-	if r.Header.Get("Sec-Fetch-Mode") == "" {
+	if r.Method == http.MethodGet || r.Header.Get("Sec-Fetch-Mode") == "" {
 		redirect(w, target.String())
 		return nil
 	}
@@ -96,6 +101,17 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 	page := goPage{frame: u.result(say(u.texts.GoTitle)), Lead: say(u.texts.GoLead), Link: say(u.texts.GoLink)}
 	page.GoTo = target.String()
 	return u.render(w, r, http.StatusOK, goView(page), "")
+}
+
+// onlyAsked drops what the provider does not ask for.
+func onlyAsked(fields map[string]string, f *broker.ConnectForm) map[string]string {
+	out := make(map[string]string, len(f.Ask))
+	for _, ask := range f.Ask {
+		if value, ok := fields[fieldName(ask)]; ok {
+			out[fieldName(ask)] = value
+		}
+	}
+	return out
 }
 
 // note is what a start hands to the page that says that it worked.

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coatcheck/coatcheck/providers/providertest/npm"
 )
 
 //go:embed *.mjs
@@ -39,7 +41,7 @@ type settings struct {
 // run starts the server's process, gives its port once it listens, and ends the process when the test ends.
 func run(t testing.TB, o Options) int {
 	t.Helper()
-	node, err := tool("node")
+	node, err := npm.Tool("node")
 	if err != nil {
 		t.Fatal("oidcprovider: ", err)
 	}

@@ -18,6 +18,7 @@ type Keeper interface {
 
 // Causes of a refused credential, for surfaces whose contract tells them apart. None of them depends on which keys exist.
 var (
+	ErrNoToken         = errors.New("no connect session token was sent")
 	ErrNoCredential    = errors.New("no credential was sent")
 	ErrEmptyCredential = errors.New("the credential is empty or sent twice")
 	ErrNotAKey         = errors.New("the text cannot be an API key")
@@ -55,6 +56,35 @@ func (d Doors) Session() Auth {
 			return broker.Actor{}, err
 		}
 		return d.session(r.Context(), text)
+	}}
+}
+
+// ParamSession is the query parameter of a connect session's token, where a browser client has no header to send.
+const ParamSession = "connect_session_token"
+
+// Query lets connect sessions in whose token stands in the query, as the browser client sends it: it opens a popup,
+// which cannot have a header. Errors: session_invalid, deprecated_authentication for a public key, credential_in_url for
+// an API key.
+func (d Doors) Query() Auth {
+	return Auth{Name: "session in query", Pages: true, Limited: true, Check: func(r *http.Request) (broker.Actor, error) {
+		query, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			return broker.Actor{}, broker.ErrInvalidQuery
+		}
+		tokens := query[ParamSession]
+		switch {
+		case len(tokens) == 0 && (query.Has("public_key") || query.Has("hmac")):
+			return broker.Actor{}, broker.ErrDeprecatedAuth
+		case len(tokens) == 0:
+			return broker.Actor{}, broker.ErrUnauthorized.Because(ErrNoToken)
+		case len(tokens) > 1:
+			return broker.Actor{}, broker.ErrSessionInvalid.Because(ErrNotASession)
+		}
+		query.Del(ParamSession)
+		if err := NoCredentialInURL(&url.URL{RawQuery: query.Encode()}); err != nil || strings.HasPrefix(tokens[0], keyPrefix) {
+			return broker.Actor{}, broker.ErrCredentialInURL
+		}
+		return d.session(r.Context(), tokens[0])
 	}}
 }
 
