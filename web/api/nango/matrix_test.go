@@ -10,6 +10,7 @@ import (
 
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/web/api/nango"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
 )
 
 // sample is a request of a route that succeeds with a good key of dev.
@@ -59,6 +60,79 @@ var samples = map[string]sample{
 	"GET /images/template-logos/{provider}.svg": {target: "/images/template-logos/mail.svg", status: 200, global: true},
 }
 
+// inQuery are the endpoints whose session stands in the query.
+var inQuery = map[string]sample{
+	"POST /api-auth/api-key/{providerConfigKey}":     {target: "/api-auth/api-key/ours", body: `{"apiKey":"k"}`, status: 200},
+	"POST /api-auth/basic/{providerConfigKey}":       {target: "/api-auth/basic/ledger-prod", body: `{"username":"u","password":""}`, status: 200},
+	"POST /oauth2/auth/{providerConfigKey}":          {target: "/oauth2/auth/robots-prod", body: `{"client_id":"i","client_secret":"s"}`, status: 200},
+	"POST /auth/unauthenticated/{providerConfigKey}": {target: "/auth/unauthenticated/open-prod", status: 200},
+	// Their modes are not there yet.
+	"POST /auth/tba/{providerConfigKey}":       {target: "/auth/tba/ours", body: `{}`, status: 400},
+	"POST /auth/jwt/{providerConfigKey}":       {target: "/auth/jwt/ours", body: `{}`, status: 400},
+	"POST /auth/two-step/{providerConfigKey}":  {target: "/auth/two-step/ours", body: `{}`, status: 400},
+	"POST /auth/signature/{providerConfigKey}": {target: "/auth/signature/ours", body: `{}`, status: 400},
+	"POST /auth/bill/{providerConfigKey}":      {target: "/auth/bill/ours", body: `{}`, status: 400},
+	"POST /auth/aws-sigv4/{providerConfigKey}": {target: "/auth/aws-sigv4/ours", body: `{}`, status: 400},
+}
+
+// query sends the request with something in the place of the session's token, and a credential in the header.
+func (m *matrix) query(t *testing.T, method string, c sample, query, credential string) *httptest.ResponseRecorder {
+	t.Helper()
+	c.target += "?" + query
+	return m.send(t, method, c, credential)
+}
+
+// TestMatrixOfQueries does the same for sessions in the query.
+func TestMatrixOfQueries(t *testing.T) {
+	m := &matrix{site: newSite(t)}
+	rows := 0
+	for _, row := range nango.Surface(m.broker).Routes {
+		if row.Auth.Name != "session in query" {
+			continue
+		}
+		rows++
+		name := row.Method + " " + row.Path
+		c, ok := inQuery[name]
+		if !ok {
+			t.Errorf("there is no sample of %s", name)
+			continue
+		}
+		t.Run(strings.ReplaceAll(name, "/", " "), func(t *testing.T) {
+			m.restore(t)
+			unknown := kit.ParamSession + "=nango_connect_session_" + strings.Repeat("0", 64)
+			good := kit.ParamSession + "=" + m.token
+			for what, try := range map[string]struct {
+				query, header string
+				status        int
+			}{
+				"no credential":            {"", "", 401},
+				"a key instead":            {"", secretKey, 401},
+				"a session in the header":  {"", m.token, 401},
+				"an unknown session":       {unknown, "", 401},
+				"a malformed session":      {kit.ParamSession + "=x", "", 401},
+				"a key in its place":       {kit.ParamSession + "=" + secretKey, "", 401},
+				"a key of ours there":      {kit.ParamSession + "=coat_dev_x", "", 400},
+				"two sessions":             {good + "&" + good, "", 401},
+				"a public key":             {"public_key=" + secretKey, "", 401},
+				"a client in the query":    {good + "&credentials[oauth_client_id_override]=x", "", 400},
+				"an id in the query":       {good + "&connection_id=x", "", 400},
+				"an unknown parameter":     {good + "&nope=x", "", 400},
+				"another session's choice": {kit.ParamSession + "=" + m.session(t, broker.SessionInput{Integrations: []string{"code-prod"}}), "", 400},
+			} {
+				if got := m.query(t, row.Method, c, try.query, try.header); got.Code != try.status {
+					t.Errorf("%s: got %d %s, want %d", what, got.Code, got.Body, try.status)
+				}
+			}
+			if got := m.query(t, row.Method, c, good, ""); got.Code != c.status {
+				t.Errorf("with the right credential: got %d %s", got.Code, got.Body)
+			}
+		})
+	}
+	if rows != len(inQuery) {
+		t.Errorf("%d rows, %d samples", rows, len(inQuery))
+	}
+}
+
 const metadataBody = `{"connection_id":"theirs","provider_config_key":"ours","metadata":{"a":1}}`
 
 // everyScope is what a key can hold, each by itself.
@@ -76,6 +150,9 @@ func TestMatrix(t *testing.T) {
 	m.revoked = m.revokedKey(t)
 	for _, row := range nango.Surface(m.broker).Routes {
 		name := row.Method + " " + row.Path
+		if row.Auth.Name == "session in query" {
+			continue // TestMatrixOfQueries
+		}
 		c, ok := samples[name]
 		if !ok {
 			t.Errorf("there is no sample of %s", name)

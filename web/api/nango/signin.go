@@ -1,9 +1,11 @@
 package nango
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/web/internal/kit"
@@ -18,13 +20,17 @@ type SignInDeps struct {
 	Origins func(origin string) bool
 	// Stopping is closed when sockets must go; nil: never.
 	Stopping <-chan struct{}
+	// Patience is how long a socket waits; zero: ten minutes, as long as a sign-in may take.
+	Patience time.Duration
 }
 
 // SignIn is the surface of what the browser client opens: a popup's first page, and the socket that hears of its end. Its
 // failures are pages, and are told to the socket too, so that no client waits in vain.
 func SignIn(d SignInDeps) kit.Surface {
-	s := &sockets{broker: d.Broker, allowed: d.Origins, closing: d.Stopping}
-	start := func(w http.ResponseWriter, r *http.Request, who broker.Actor) error { return signIn(d.Pages, w, r, who) }
+	s := &sockets{broker: d.Broker, allowed: d.Origins, closing: d.Stopping, patience: cmp.Or(d.Patience, 10*time.Minute)}
+	start := func(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
+		return signIn(d.Pages, w, r, who)
+	}
 	return kit.Surface{
 		Name: "nango sign-in",
 		Routes: []kit.Route{

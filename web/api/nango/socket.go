@@ -16,11 +16,10 @@ import (
 	"github.com/coatcheck/coatcheck/web/internal/kit"
 )
 
-// How many sockets may wait, and for how long.
+// How many sockets may wait, and what one may cost.
 const (
 	maxSockets          = 10_000
 	maxSocketsOfAddress = 100
-	socketLifetime      = 10 * time.Minute // as long as a sign-in may take
 	socketWriteTimeout  = 5 * time.Second
 	maxSocketMessage    = 1 << 10 // bytes; clients send nothing
 )
@@ -28,9 +27,10 @@ const (
 // sockets are the connections of browser clients that wait for the end of a sign-in. Each is told an id that nobody can
 // guess; whoever begins a sign-in with it is the client, and its end is told to that socket alone, once.
 type sockets struct {
-	broker  *broker.Broker
-	allowed func(origin string) bool
-	closing <-chan struct{} // nil: never
+	broker   *broker.Broker
+	allowed  func(origin string) bool
+	closing  <-chan struct{} // nil: never
+	patience time.Duration
 
 	mu   sync.Mutex
 	all  int
@@ -68,9 +68,9 @@ func (s *sockets) open(w http.ResponseWriter, r *http.Request, _ broker.Actor) e
 	}
 	defer leave()
 	// The origin was checked by a better rule than the library's, which knows hosts alone.
-	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled})
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{OriginPatterns: []string{"*"}, CompressionMode: websocket.CompressionDisabled})
 	if err != nil {
-		return nil //nolint:nilerr // the library has answered
+		return nil // the library has answered
 	}
 	defer func() { _ = c.CloseNow() }()
 	c.SetReadLimit(maxSocketMessage)
@@ -109,7 +109,7 @@ func (s *sockets) serve(ctx context.Context, c *websocket.Conn) {
 	if send(ctx, c, ack{"connection_ack", channel}) != nil {
 		return
 	}
-	late := time.NewTimer(socketLifetime)
+	late := time.NewTimer(s.patience)
 	defer late.Stop()
 	var end broker.FlowEnd
 	select {

@@ -76,7 +76,7 @@ func (d Doors) Query() Auth {
 		case len(tokens) == 0 && (query.Has("public_key") || query.Has("hmac")):
 			return broker.Actor{}, broker.ErrDeprecatedAuth
 		case len(tokens) == 0:
-			return broker.Actor{}, broker.ErrUnauthorized.Because(ErrNoToken)
+			return broker.Actor{}, broker.ErrUnauthorized.Saying("the connect session's token is missing").Because(ErrNoToken)
 		case len(tokens) > 1:
 			return broker.Actor{}, broker.ErrSessionInvalid.Because(ErrNotASession)
 		}

@@ -235,7 +235,9 @@ func TestFrontendHiddenReferrer(t *testing.T) {
 	p.eval(`document.head.insertAdjacentHTML("beforeend", '<meta name="referrer" content="no-referrer">'); ""`)
 	popup := p.popup(p.client(p.session("acme")) + `return nango.auth("acme");`)
 	p.until(func() bool { return strings.HasPrefix(evaluate(t, popup, "location.pathname"), "/connect/start") })
-	p.until(func() bool { return evaluate(t, popup, "String(!!document.querySelector('form button[type=submit]'))") == "true" })
+	p.until(func() bool {
+		return evaluate(t, popup, "String(!!document.querySelector('form button[type=submit]'))") == "true"
+	})
 	if address := evaluate(t, popup, "location.href"); strings.Contains(address, "nango_connect_session_") {
 		t.Errorf("the address holds the token: %s", address)
 	}

@@ -74,7 +74,6 @@ type rig struct {
 	idp    *oidcprovider.Server
 	api    *httptest.Server
 	app    *httptest.Server // on 127.0.0.1: another site than the broker to a browser
-	cut    bool             // the API's pages and the provider's are cut from their opener; set before newRig returns
 	log    *logBuffer
 }
 
