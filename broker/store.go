@@ -74,6 +74,8 @@ type FlowStore interface {
 	CreateFlow(ctx context.Context, f *Flow, maxStarts int, t Trail) (ok bool, err error)
 	// FlowByState finds a flow by the hash of its state.
 	FlowByState(ctx context.Context, hash []byte) (*Flow, error)
+	// SealFlow replaces the Secrets of an open flow; ok is false, and nothing changes, if it is not open.
+	SealFlow(ctx context.Context, id FlowID, secrets Sealed) (ok bool, err error)
 	// ConsumeFlow takes an open flow out of use and erases its Secrets; ok is false if it was not open. Of any number of
 	// callers one gets true.
 	ConsumeFlow(ctx context.Context, id FlowID, at time.Time) (ok bool, err error)
