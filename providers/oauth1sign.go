@@ -7,7 +7,6 @@ import (
 	"crypto/sha1" //nolint:gosec // HMAC-SHA1 is what OAuth 1.0 providers take, and its weakness is not that of the hash
 	"crypto/sha256"
 	"encoding/base64"
-	"hash"
 	"io"
 	"net/http"
 	"net/url"
@@ -44,8 +43,11 @@ type oauth1Signer struct {
 // are more. Errors: reserved_param, body_too_large, rate_limited, invalid_request, provider_url_invalid.
 func (s *oauth1Signer) sign(r *http.Request, more ...pair) error {
 	protocol := append(pairs{
-		{"oauth_consumer_key", s.clientID}, {"oauth_nonce", s.newNonce()}, {"oauth_signature_method", s.method},
-		{"oauth_timestamp", strconv.FormatInt(s.now().Unix(), 10)}, {"oauth_version", "1.0"},
+		{"oauth_consumer_key", s.clientID},
+		{"oauth_nonce", s.newNonce()},
+		{"oauth_signature_method", s.method},
+		{"oauth_timestamp", strconv.FormatInt(s.now().Unix(), 10)},
+		{"oauth_version", "1.0"},
 	}, more...)
 	if s.token != "" {
 		protocol = append(protocol, pair{"oauth_token", s.token})
@@ -92,7 +94,7 @@ func (s *oauth1Signer) signature(r *http.Request, protocol pairs) (string, error
 		return "", err
 	}
 	params = append(append(params, form...), protocol...)
-	var digest func() hash.Hash = sha1.New
+	digest := sha1.New
 	if s.method == hmacSHA256 {
 		digest = sha256.New
 	}

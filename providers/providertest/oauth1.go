@@ -329,5 +329,5 @@ func readAll(r *http.Request) []byte {
 func refuseOAuth1(w http.ResponseWriter, problem string) {
 	w.Header().Set("Content-Type", "text/plain")
 	w.WriteHeader(http.StatusUnauthorized)
-	_, _ = io.WriteString(w, "oauth_problem="+problem+"&oauth_problem_advice=sign+it+well")
+	_, _ = io.WriteString(w, url.Values{"oauth_problem": {problem}, "oauth_problem_advice": {"sign it well"}}.Encode())
 }
