@@ -34,6 +34,8 @@ type fakeProvider struct {
 	revokeErr error
 	panics    bool
 	facts     broker.Facts
+	// prepares makes it a provider that is asked before the browser leaves.
+	prepares func(r *broker.AuthorizeRequest) (*broker.Temporary, error)
 }
 
 type family struct {
@@ -55,6 +57,9 @@ func newFakeProvider() *fakeProvider {
 func (p *fakeProvider) Provider(name string) (broker.Provider, bool) {
 	switch name {
 	case "fake":
+		if p.prepares != nil {
+			return preparing{p}, true
+		}
 		return p, true
 	case "typed":
 		return typedProvider{p}, true

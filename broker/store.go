@@ -76,6 +76,8 @@ type FlowStore interface {
 	FlowByState(ctx context.Context, hash []byte) (*Flow, error)
 	// FlowByChannel finds a flow by its Channel, which no other has.
 	FlowByChannel(ctx context.Context, channel []byte) (*Flow, error)
+	// SealFlow replaces the Secrets of an open flow; ok is false, and nothing changes, if it is not open.
+	SealFlow(ctx context.Context, id FlowID, secrets Sealed) (ok bool, err error)
 	// ConsumeFlow takes an open flow out of use and erases its Secrets; ok is false if it was not open. Of any number of
 	// callers one gets true.
 	ConsumeFlow(ctx context.Context, id FlowID, at time.Time) (ok bool, err error)

@@ -69,7 +69,10 @@ func (u *UI) retry(r *http.Request, cookie flowCookie, err error) string {
 
 // reposted are the parameters of a provider's POST that are sent on. Every value of each is, so that a repeated one is
 // still refused.
-var reposted = []string{"state", "code", "iss", "error", "error_description"}
+var reposted = []string{
+	"state", "code", "iss", "error", "error_description",
+	"oauth_token", "oauth_verifier", "denied", "oauth_problem", "oauth_problem_advice",
+}
 
 // repost answers a provider that sends its answer by POST. That comes from the provider's site, so the browser keeps our
 // cookies back; a form of our own sends the answer once more, with them.

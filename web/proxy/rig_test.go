@@ -128,6 +128,16 @@ pathed:
   alias: keyed
   proxy:
     base_url: UPSTREAM/bot${apiKey}
+signed:
+  display_name: Signed
+  categories: [test]
+  auth_mode: OAUTH1
+  docs: IDP/docs
+  request_url: IDP/request
+  authorization_url: IDP/authorize
+  token_url: IDP/access
+  proxy:
+    base_url: UPSTREAM
 baseless:
   display_name: Baseless
   categories: [test]
@@ -243,7 +253,7 @@ func newBroker(t testing.TB, c broker.Catalogue, log io.Writer) *broker.Broker {
 		{Environment: broker.Environment{Name: "dev"}, SecretKey: broker.NewSecret(secretKey)},
 		{Environment: broker.Environment{Name: "other"}, SecretKey: broker.NewSecret(otherKey)},
 	}
-	for _, name := range []string{"oauth", "below"} {
+	for _, name := range []string{"oauth", "below", "signed"} {
 		declared[0].Integrations = append(declared[0].Integrations, broker.IntegrationInput{
 			Key: name, Provider: name, ClientID: providertest.ClientID, ClientSecret: broker.NewSecret(providertest.ClientSecret),
 			Hosts: []string{"files.example.com"},

@@ -65,6 +65,9 @@ func credentialsOf(m *broker.Material) map[string]any {
 	case typeKey:
 		out["apiKey"] = m.Access.Reveal()
 		return out
+	case typeOAuth1:
+		out["oauth_token"] = m.Access.Reveal()
+		detail("oauth_token_secret")
 	case typeOAuth2, typeApp:
 		out["access_token"] = m.Access.Reveal()
 		if override := overrideOf(m); len(override) > 0 {

@@ -112,8 +112,11 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 		c.secret(m, "password", true, atMost(1024))
 	case typeKey:
 		m.Access = broker.NewSecret(c.text("apiKey", atLeast(1), atMost(1024)))
+	case typeOAuth1:
+		m.Access = broker.NewSecret(c.text("oauth_token", atLeast(1), atMost(2048)))
+		c.secret(m, "oauth_token_secret", true, atLeast(1), atMost(2048))
 	case typeNone:
-	case typeOAuth1, typeTBA, typeApp, typeCustom, "JWT", "BILL", "TWO_STEP", "SIGNATURE", "AWS_SIGV4", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
+	case typeTBA, typeApp, typeCustom, "JWT", "BILL", "TWO_STEP", "SIGNATURE", "AWS_SIGV4", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
 		return kind
 	default:
 		o.add(codeUnion, "Invalid input", "credentials", "type")
