@@ -129,9 +129,9 @@ func ParseScopes(names []string) (Scopes, error) {
 type APIKey struct {
 	ID          APIKeyID
 	Environment EnvironmentID // empty: the account's, which makes and deletes environments and their keys
-	Name        string // unique among the environment's living keys
-	Hash        []byte // SHA-256 of the whole key
-	Hint        string // its first characters, so that people can tell keys apart
+	Name        string        // unique among the environment's living keys
+	Hash        []byte        // SHA-256 of the whole key
+	Hint        string        // its first characters, so that people can tell keys apart
 	Scopes      Scopes
 	Managed     bool // declared in the configuration file
 	CreatedAt   time.Time
@@ -249,7 +249,9 @@ func (b *Broker) declareKey(ctx context.Context, e *Environment, preset Secret) 
 }
 
 // APIKeys lists the environment's keys, revoked ones included, oldest first.
-func (b *Broker) APIKeys(ctx context.Context, e *Environment) ([]*APIKey, error) { return b.keysOf(ctx, e.ID) }
+func (b *Broker) APIKeys(ctx context.Context, e *Environment) ([]*APIKey, error) {
+	return b.keysOf(ctx, e.ID)
+}
 
 // AccountKeys lists the account's keys, revoked ones included, oldest first.
 func (b *Broker) AccountKeys(ctx context.Context) ([]*APIKey, error) { return b.keysOf(ctx, "") }

@@ -42,7 +42,9 @@ func (a *api) absentRoutes(doors kit.Doors) []kit.Route {
 }
 
 // nothing answers what asks for one function, action or variant.
-func (a *api) nothing(http.ResponseWriter, *http.Request, broker.Actor) error { return broker.ErrNotFound }
+func (a *api) nothing(http.ResponseWriter, *http.Request, broker.Actor) error {
+	return broker.ErrNotFound
+}
 
 // ignored answers reports that nobody reads.
 func (a *api) ignored(w http.ResponseWriter, _ *http.Request, _ broker.Actor) error {

@@ -209,6 +209,8 @@ func (a *api) refreshFailed(e *broker.RefreshError) error {
 		if err != nil {
 			return err
 		}
+		now := stampOffset(a.b.Now()) // the attempt counts as a use
+		c.LastFetchedAt = &now
 		out.payload = refreshPayload{c}
 	}
 	return out

@@ -76,20 +76,20 @@ type configView struct {
 
 // configSecrets is what it adds when credentials are asked for.
 type configSecrets struct {
-	ClientID             *string            `json:"client_id"`
-	ClientSecret         *string            `json:"client_secret"`
-	Custom               map[string]string  `json:"custom"`
-	Scopes               *string            `json:"scopes"`
-	AppLink              *string            `json:"app_link"`
-	AuthMode             string             `json:"auth_mode"`
-	CreatedAt            string             `json:"created_at"`
-	HasWebhook           bool               `json:"has_webhook"`
-	WebhookSecret        *string            `json:"webhook_secret"`
-	WebhookURL           *string            `json:"webhook_url"`
-	HasOwnWebhookSecret  bool               `json:"has_webhook_user_defined_secret"`
-	Docs                 string             `json:"docs"`
-	ConnectionCount      int                `json:"connection_count"`
-	Connections          []listedConnection `json:"connections"`
+	ClientID            *string            `json:"client_id"`
+	ClientSecret        *string            `json:"client_secret"`
+	Custom              map[string]string  `json:"custom"`
+	Scopes              *string            `json:"scopes"`
+	AppLink             *string            `json:"app_link"`
+	AuthMode            string             `json:"auth_mode"`
+	CreatedAt           string             `json:"created_at"`
+	HasWebhook          bool               `json:"has_webhook"`
+	WebhookSecret       *string            `json:"webhook_secret"`
+	WebhookURL          *string            `json:"webhook_url"`
+	HasOwnWebhookSecret bool               `json:"has_webhook_user_defined_secret"`
+	Docs                string             `json:"docs"`
+	ConnectionCount     int                `json:"connection_count"`
+	Connections         []listedConnection `json:"connections"`
 }
 
 // config answers GET /config/{providerConfigKey}.
