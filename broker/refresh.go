@@ -71,6 +71,9 @@ func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
 		})
 		select {
 		case res := <-flight:
+			if again && r.why == demanded && notTried(res.Err) {
+				continue // somebody who did not insist had begun it
+			}
 			if res.Err != nil {
 				return nil, res.Err
 			}
@@ -88,6 +91,12 @@ func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
 			return nil, ErrRefreshTimeout
 		}
 	}
+}
+
+// notTried reports whether an attempt was not even made.
+func notTried(err error) bool {
+	var failed *RefreshError
+	return errors.As(err, &failed) && !failed.Attempted
 }
 
 // renewSafely turns a panic into an error: one in a flight would end the process.

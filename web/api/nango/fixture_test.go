@@ -36,6 +36,7 @@ const (
 // site is the whole of it: a broker on SQLite, mounted as in the product, with providers that a test answers for.
 type site struct {
 	broker  *broker.Broker
+	config  broker.Config
 	handler http.Handler
 	env     *broker.Environment
 	log     *bytes.Buffer
@@ -56,9 +57,10 @@ func newSite(t testing.TB) *site {
 	must(t, err)
 	t.Cleanup(func() { must(t, store.Close()) })
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
-	s.broker, err = broker.New(t.Context(), broker.Config{
+	s.config = broker.Config{
 		Store: store, Sealer: newSealer(t), Catalogue: s.catalogue(t), Now: s.now, Logger: logger, PublicURL: publicURL,
-	})
+	}
+	s.broker, err = broker.New(t.Context(), s.config)
 	must(t, err)
 	must(t, s.broker.Declare(t.Context(), []broker.DeclaredEnvironment{declared("dev", secretKey), declared("other", otherKey)}))
 	s.env, err = s.broker.EnvironmentNamed("dev")
@@ -97,6 +99,7 @@ func integrations() []broker.IntegrationInput {
 		{Key: "ledger-prod", Provider: "ledger"},
 		{Key: "robots-prod", Provider: "robots"},
 		{Key: "open-prod", Provider: "open"},
+		{Key: "hosted-prod", Provider: "hosted"},
 	}
 }
 
@@ -230,6 +233,8 @@ func (s *site) upstream(r *http.Request) (*http.Response, error) {
 		w.WriteHeader(http.StatusUnauthorized)
 	case path == "/created":
 		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Etag", `"v1"`)
+		w.Header().Set("Link", `</created?page=2>; rel="next"`)
 		w.WriteHeader(http.StatusCreated)
 		_, _ = io.WriteString(w, `{"created":true}`)
 	default:

@@ -35,8 +35,8 @@ func (a *api) importConnection(w http.ResponseWriter, r *http.Request, who broke
 	}
 	in.Config = o.importedConfig()
 	in.WebhookURL = deref(o.webhookURL())
-	in.Tags = o.tags()
 	in.EndUser = o.user(false)
+	in.Tags = o.merged(in.EndUser, o.tags())
 	unsupported := o.imported(&in)
 	o.done()
 	if err := o.failed(inBody); err != nil {
