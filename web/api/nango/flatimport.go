@@ -1,6 +1,7 @@
 package nango
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -204,7 +205,7 @@ func (o *object) move(to map[string]jsontext.Value, parts []flatPart) {
 // withApp lays the app's ids over the connection config.
 func (o *object) withApp(config map[string]any) map[string]any {
 	for _, name := range []string{"app_id", "installation_id"} {
-		setIn(&config, name, any(o.textOf(name)))
+		setIn(&config, name, any(cmp.Or(o.textOf(name), string(o.members[name])))) // a number stands for itself
 	}
 	return config
 }
