@@ -71,10 +71,10 @@ func TestADeletedEnvironmentTakesEverythingAlong(t *testing.T) {
 	}
 
 	for what, err := range map[string]error{
-		"call":    second(r.broker.Outbound(ctx, r.who, ref.Integration, ref.Key)),
-		"read":    second(r.broker.Reveal(ctx, r.who, ref, broker.RevealOptions{})),
-		"key":     second(r.broker.EnvironmentByID(env)),
-		"again":   r.broker.DeleteEnvironment(ctx, account, env),
+		"call":  second(r.broker.Outbound(ctx, r.who, ref.Integration, ref.Key)),
+		"read":  second(r.broker.Reveal(ctx, r.who, ref, broker.RevealOptions{})),
+		"key":   second(r.broker.EnvironmentByID(env)),
+		"again": r.broker.DeleteEnvironment(ctx, account, env),
 	} {
 		if !errors.Is(err, broker.ErrNotFound) {
 			t.Errorf("%s: %v", what, err)

@@ -82,5 +82,7 @@ func TestAnAccountsKeyRunsEnvironments(t *testing.T) {
 	if out, err := command("revoke", account); err != nil {
 		t.Error(out, err)
 	}
-	waitUntil(t, func() bool { return do(http.MethodPost, "/environments", `{}`, account).status == http.StatusUnauthorized })
+	waitUntil(t, func() bool {
+		return do(http.MethodPost, "/environments", `{}`, account).status == http.StatusUnauthorized
+	})
 }

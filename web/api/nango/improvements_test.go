@@ -24,6 +24,35 @@ import (
 // 26, 27 and 36 are about what goes over the wire: TestRetries, TestRedirects and TestBaseURLOverride of web/proxy and the
 // tests of providers/egress have them.
 
+// Who migrates reads of each of them.
+func TestImprovementsAreWrittenDown(t *testing.T) {
+	raw, err := os.ReadFile("DIVERGENCES.md")
+	must(t, err)
+	text := strings.Join(strings.Fields(string(raw)), " ")
+	for number, line := range map[int]string{
+		23: "201, 202 and 206 become 200; most headers of an answer are lost. | Both are streamed as they are",
+		24: "Larger bodies than are allowed are 413; Nango answers 500 to both.",
+		25: "Bodies and answers are parsed, buffered and rebuilt",
+		26: "`Retry-After` is honoured always",
+		27: "GET and HEAD follow redirects on the same origin, three at most",
+		28: "A missing part is 400 `variable_invalid` and named.",
+		29: "`docs_connect` is allowed in sessions, without a plan.",
+		30: "are 400 `invalid_body` at `[\"tags\"]` everywhere",
+		31: "A reconnect keeps the connection's tags where its session names none, and the metadata in every mode.",
+		32: "`expires_at` may be in seconds, in milliseconds or ISO text",
+		33: "Every other type is 400 `invalid_body` with a message.",
+		34: "An import may choose an id that later reads refuse.",
+		35: "Client secrets are never copied into `connection_config`",
+		36: "Private addresses are refused unless `egress.allow` names them",
+		37: "`GET /integrations` works when a provider has left the catalogue",
+		38: "A refresh failure is told in one sentence, never with a dump of the connection.",
+	} {
+		if !strings.Contains(text, line) {
+			t.Errorf("%d: DIVERGENCES.md does not say: %s", number, line)
+		}
+	}
+}
+
 func TestImprovement23AnswersKeepTheirStatus(t *testing.T) {
 	s := newSite(t)
 	s.keyed(t, "c")

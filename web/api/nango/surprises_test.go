@@ -266,8 +266,10 @@ func TestSurprise12ExpiredWithoutARefreshToken(t *testing.T) {
 		s.send(t, http.MethodGet, "/connections/c?provider_config_key=code-prod"+more, "").is(t, http.StatusOK, "").
 			has(t, `"access_token":"token-of-c"`, `"expires_at":"2026-03-01T11:00:00.000Z"`, `"errors":[]`)
 	}
-	if n := s.asked.Load(); n != 0 {
-		t.Errorf("the provider was asked %d times", n)
+	// The proxy has no use for it.
+	s.call(t, http.MethodGet, "/a", "code-prod", "c", "").is(t, http.StatusFailedDependency, "server_error")
+	if asked, called := s.asked.Load(), s.called.Load(); asked+called != 0 {
+		t.Errorf("the provider was asked %d times and called %d times", asked, called)
 	}
 }
 
