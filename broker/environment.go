@@ -125,24 +125,61 @@ func (b *Broker) declareEnvironment(ctx context.Context, d DeclaredEnvironment) 
 		}
 		e.UpdatedAt = now
 	}
-	return &e, b.saveEnvironment(ctx, &e)
+	return &e, b.saveEnvironment(ctx, System(e.ID), &e)
 }
 
-// CreateEnvironment makes one that no file declares.
-func (b *Broker) CreateEnvironment(ctx context.Context, name string) (*Environment, error) {
+// CreateEnvironment makes one that no file declares. It has no API key yet. Errors: conflict when the name is taken.
+func (b *Broker) CreateEnvironment(ctx context.Context, who Actor, name string) (*Environment, error) {
+	if err := who.Allow(ScopeEnvironmentsCreate); err != nil {
+		return nil, err
+	}
 	if _, err := b.EnvironmentNamed(name); err == nil {
-		return nil, ErrConflict.On("name")
+		return nil, ErrConflict.Saying("an environment of that name exists").On("name")
 	}
 	now := b.Now()
 	e := &Environment{ID: EnvironmentID(uuid.NewString()), Name: name, Start: StartAuto, CreatedAt: now, UpdatedAt: now}
-	return e, b.saveEnvironment(ctx, e)
+	return e, b.saveEnvironment(ctx, who, e)
 }
 
-func (b *Broker) saveEnvironment(ctx context.Context, e *Environment) error {
+// protectedEnvironment is the name of the one environment that nobody deletes by a call.
+const protectedEnvironment = "prod"
+
+// DeleteEnvironment deletes an environment with everything in it: its keys and sessions count no more, and its
+// connections end as when their integrations are deleted. Errors: not_found; managed_by_config; conflict for the
+// one that is named prod.
+func (b *Broker) DeleteEnvironment(ctx context.Context, who Actor, id EnvironmentID) error {
+	if err := who.Allow(ScopeEnvironmentsDelete); err != nil {
+		return err
+	}
+	e, err := b.EnvironmentByID(id)
+	switch {
+	case err != nil:
+		return err
+	case e.Managed:
+		return ErrManagedByConfig
+	case e.Name == protectedEnvironment:
+		return ErrConflict.Saying("the environment prod cannot be deleted").On("environment")
+	}
+	who.Environment = id
+	if _, err := b.store.DeleteEnvironment(ctx, id, b.Now(), b.audited(who, "environment.delete", string(id))); err != nil {
+		return err
+	}
+	b.cache.clear()
+	b.changed(ctx)
+	return nil
+}
+
+// EnvironmentByID finds an environment for a caller that belongs to none.
+func (b *Broker) EnvironmentByID(id EnvironmentID) (*Environment, error) {
+	return b.Environment(Actor{Environment: id})
+}
+
+func (b *Broker) saveEnvironment(ctx context.Context, who Actor, e *Environment) error {
 	if err := e.Validate(); err != nil {
 		return err
 	}
-	if err := b.store.SaveEnvironment(ctx, e, b.audited(System(e.ID), "environment.save", string(e.ID))); err != nil {
+	who.Environment = e.ID
+	if err := b.store.SaveEnvironment(ctx, e, b.audited(who, "environment.save", string(e.ID))); err != nil {
 		return err
 	}
 	b.changed(ctx)
@@ -156,7 +193,7 @@ func (b *Broker) release(ctx context.Context, envs map[EnvironmentID]bool, ints 
 		if e.Managed && !envs[e.ID] {
 			free := *e
 			free.Managed, free.UpdatedAt = false, b.Now()
-			if err := b.saveEnvironment(ctx, &free); err != nil {
+			if err := b.saveEnvironment(ctx, System(free.ID), &free); err != nil {
 				return err
 			}
 		}

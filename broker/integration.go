@@ -364,6 +364,14 @@ func (b *Broker) DeleteIntegration(ctx context.Context, who Actor, key string) e
 	return nil
 }
 
+// ConnectionCount counts the integration's connections.
+func (b *Broker) ConnectionCount(ctx context.Context, who Actor, i *Integration) (int, error) {
+	if err := who.Allow(ScopeIntegrationsRead, ScopeIntegrationSecrets); err != nil {
+		return 0, err
+	}
+	return b.store.CountConnections(ctx, i.ID)
+}
+
 // ClientSecrets are an integration's secrets.
 type ClientSecrets struct {
 	ClientID      string

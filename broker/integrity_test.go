@@ -148,7 +148,7 @@ func TestEnvironmentsDoNotSeeEachOther(t *testing.T) {
 	r := newRig(t)
 	ref := r.imported("c", time.Hour)
 	ctx := t.Context()
-	e, err := r.broker.CreateEnvironment(ctx, "other")
+	e, err := r.broker.CreateEnvironment(ctx, broker.System(""), "other")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -53,6 +53,11 @@ func (e *RefreshError) Error() string { return e.Err.Error() }
 // Unwrap gives the *Error.
 func (e *RefreshError) Unwrap() error { return e.Err }
 
+// Unreadable reports whether the provider said that all is well and then nothing that can be read.
+func (e *RefreshError) Unreadable() bool {
+	return e.Provider != nil && e.Provider.InDoubt && e.Provider.Status/100 == 2
+}
+
 // renew gets a credential as asked, by letting one attempt run for everybody who waits. The attempt goes on when the
 // caller leaves: a refresh token that a provider has rotated must be stored, whoever is listening.
 func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
@@ -66,6 +71,9 @@ func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
 		})
 		select {
 		case res := <-flight:
+			if again && r.why == demanded && notTried(res.Err) {
+				continue // somebody who did not insist had begun it
+			}
 			if res.Err != nil {
 				return nil, res.Err
 			}
@@ -83,6 +91,12 @@ func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
 			return nil, ErrRefreshTimeout
 		}
 	}
+}
+
+// notTried reports whether an attempt was not even made.
+func notTried(err error) bool {
+	var failed *RefreshError
+	return errors.As(err, &failed) && !failed.Attempted
 }
 
 // renewSafely turns a panic into an error: one in a flight would end the process.

@@ -32,9 +32,13 @@ type EnvironmentStore interface {
 	Environments(ctx context.Context) ([]*Environment, error)
 	// SaveEnvironment inserts it, or replaces the one of the same id. Conflict: the name is taken by another.
 	SaveEnvironment(ctx context.Context, e *Environment, t Trail) error
+	// DeleteEnvironment takes it out of the list and frees its name, revokes its keys, removes its sessions, fails its open
+	// flows and deletes its integrations as DeleteIntegration does. It returns how many connections. NotFound: there is none.
+	DeleteEnvironment(ctx context.Context, id EnvironmentID, at time.Time, t Trail) (int, error)
 	// APIKeys lists all keys, revoked ones included.
 	APIKeys(ctx context.Context) ([]*APIKey, error)
 	// CreateAPIKey inserts it. Conflict: the name is taken by a living key of the environment, or a living key has the hash.
+	// NotFound: there is no such environment.
 	CreateAPIKey(ctx context.Context, k *APIKey, t Trail) error
 	// RevokeAPIKey ends a living key. NotFound: there is none of that id, or it was revoked before.
 	RevokeAPIKey(ctx context.Context, id APIKeyID, at time.Time, t Trail) error
@@ -44,12 +48,14 @@ type EnvironmentStore interface {
 type IntegrationStore interface {
 	// Integrations lists all, deleted ones included as long as they have revocations to do.
 	Integrations(ctx context.Context) ([]*Integration, error)
-	// CreateIntegration inserts it with revision 1. Conflict: the key is taken in its environment.
+	// CreateIntegration inserts it with revision 1. Conflict: the key is taken in its environment. NotFound: there is no
+	// such environment.
 	CreateIntegration(ctx context.Context, i *Integration, t Trail) error
 	// UpdateIntegration replaces the living one of that id if its revision is still i.Revision, and bumps it.
 	// NotFound: there is none. Conflict: the revision is another, or the key is taken.
 	UpdateIntegration(ctx context.Context, i *Integration, t Trail) error
-	// DeleteIntegration marks it deleted and deletes all its connections as DeleteConnection does. It returns how many.
+	// DeleteIntegration marks it deleted and deletes all its connections as DeleteConnection does, each with an event that
+	// says so. It returns how many.
 	DeleteIntegration(ctx context.Context, id IntegrationID, at time.Time, t Trail) (int, error)
 	// CountConnections counts the living connections of an integration.
 	CountConnections(ctx context.Context, id IntegrationID) (int, error)

@@ -75,7 +75,7 @@ func (n *node) declare(p *program) error {
 	if len(n.broker.Environments()) > 0 {
 		return nil
 	}
-	e, err := n.broker.CreateEnvironment(p.ctx, "dev")
+	e, err := n.broker.CreateEnvironment(p.ctx, broker.System(""), "dev")
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
 )
@@ -17,7 +18,7 @@ func (d *DB) Environments(ctx context.Context) ([]*broker.Environment, error) {
 			return r.Scan((*string)(&e.ID), &e.Name, &e.DisplayName, doc(&e.AllowedOrigins), doc(&e.ReturnURLs),
 				(*string)(&e.Start), &e.Managed, when(&e.CreatedAt), when(&e.UpdatedAt))
 		}, `SELECT id, name, display_name, allowed_origins, return_urls, start, managed, created_at, updated_at
-			FROM environments ORDER BY number`)
+			FROM environments WHERE deleted_at IS NULL ORDER BY number`)
 	})
 	return out, err
 }
@@ -38,4 +39,75 @@ func (d *DB) SaveEnvironment(ctx context.Context, e *broker.Environment, t broke
 		}
 		return leave(tx, t)
 	})
+}
+
+// DeleteEnvironment implements [broker.EnvironmentStore]. The row stays for the trail, without what was in it.
+func (d *DB) DeleteEnvironment(ctx context.Context, id broker.EnvironmentID, at time.Time, t broker.Trail) (int, error) {
+	var count int
+	err := d.write(ctx, "delete environment", func(tx *conn) error {
+		count = 0
+		n, err := tx.exec(`UPDATE environments SET deleted_at = ?, updated_at = ?, display_name = '', allowed_origins = NULL,
+				return_urls = NULL WHERE id = ? AND deleted_at IS NULL`, micros(at), micros(at), string(id))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return broker.ErrNotFound
+		}
+		if err := endCallers(tx, id, at); err != nil {
+			return err
+		}
+		integrations, err := texts(tx, "SELECT id FROM integrations WHERE environment = ? AND deleted_at IS NULL ORDER BY number", string(id))
+		if err != nil {
+			return err
+		}
+		for _, i := range integrations {
+			n, err := deleteIntegration(tx, broker.IntegrationID(i), at)
+			if err != nil {
+				return err
+			}
+			count += n
+		}
+		return leave(tx, t)
+	})
+	return count, err
+}
+
+// endCallers ends whatever opens an environment: its keys, its sessions and their flows.
+func endCallers(tx *conn, id broker.EnvironmentID, at time.Time) error {
+	_, err := tx.exec("UPDATE api_keys SET revoked_at = ? WHERE environment = ? AND revoked_at IS NULL", micros(at), string(id))
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(`UPDATE flows SET status = 'failed', code = ?, ended_at = ?, secrets = NULL
+		WHERE environment = ? AND status = 'open'`, broker.ErrNotFound.Code, micros(at), string(id))
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec("DELETE FROM sessions WHERE environment = ?", string(id))
+	return err
+}
+
+// inEnvironment makes sure that the environment is there. None needs no row.
+func inEnvironment(tx *conn, id broker.EnvironmentID) error {
+	if id == "" {
+		return nil
+	}
+	there, err := tx.exists("SELECT 1 FROM environments WHERE id = ? AND deleted_at IS NULL", string(id))
+	if err == nil && !there {
+		return broker.ErrNotFound.On("environment")
+	}
+	return err
+}
+
+// texts reads a column of texts.
+func texts(tx *conn, query string, args ...any) ([]string, error) {
+	var out []string
+	err := tx.all(func(r *sql.Rows) error {
+		var s string
+		err := r.Scan(&s)
+		out = append(out, s)
+		return err
+	}, query, args...)
+	return out, err
 }

@@ -117,6 +117,9 @@ func (c *call) authenticate() error {
 	if c.who, err = c.h.broker.Authenticate(text); err != nil {
 		return err
 	}
+	if err := c.who.Allow(broker.ScopeProxy); err != nil {
+		return err
+	}
 	c.key = text
 	// The key would go upstream. Other credentials in the query are the provider's business.
 	if strings.Contains(c.in.URL.RawQuery, text) || strings.Contains(c.path, text) {

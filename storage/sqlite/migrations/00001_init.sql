@@ -6,19 +6,23 @@
 CREATE TABLE environments (
 	number          INTEGER PRIMARY KEY,
 	id              TEXT    NOT NULL UNIQUE,
-	name            TEXT    NOT NULL UNIQUE,
+	name            TEXT    NOT NULL,
 	display_name    TEXT    NOT NULL,
 	allowed_origins TEXT,
 	return_urls     TEXT,
 	start           TEXT    NOT NULL,
 	managed         INTEGER NOT NULL,
 	created_at      INTEGER,
-	updated_at      INTEGER
+	updated_at      INTEGER,
+	deleted_at      INTEGER
 ) STRICT;
+
+-- A deleted environment keeps its row, which its trail refers to, and gives up its name at once.
+CREATE UNIQUE INDEX environments_living ON environments (name) WHERE deleted_at IS NULL;
 
 CREATE TABLE api_keys (
 	id          TEXT    NOT NULL PRIMARY KEY,
-	environment TEXT    NOT NULL REFERENCES environments (id),
+	environment TEXT    REFERENCES environments (id), -- NULL: a key of the account
 	name        TEXT    NOT NULL,
 	hash        BLOB    NOT NULL,
 	hint        TEXT    NOT NULL,

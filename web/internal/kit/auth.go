@@ -37,7 +37,7 @@ const (
 // Doors makes the ways in for callers with a credential in the Authorization header.
 type Doors struct{ Keeper Keeper }
 
-// Key lets API keys in. Where scopes are named, a key must hold one of them.
+// Key lets API keys in. Where scopes are named, a key must hold one of them; where none are, it must be an environment's.
 func (d Doors) Key(scopes ...broker.Scope) Auth {
 	return Auth{Name: "key" + names(scopes), Check: func(r *http.Request) (broker.Actor, error) {
 		text, err := credential(r)
@@ -121,10 +121,14 @@ func (d Doors) key(text string, scopes []broker.Scope) (broker.Actor, error) {
 	if err != nil {
 		return broker.Actor{}, err
 	}
-	if len(scopes) > 0 {
-		if err := who.Allow(scopes...); err != nil {
-			return broker.Actor{}, err
-		}
+	switch {
+	case len(scopes) > 0:
+		err = who.Allow(scopes...)
+	case who.Environment == "": // the account's key: where nothing else is asked, it is still nobody's backend
+		err = broker.ErrInsufficientScope.Saying("The API key belongs to no environment")
+	}
+	if err != nil {
+		return broker.Actor{}, err
 	}
 	return who, nil
 }
