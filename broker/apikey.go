@@ -37,6 +37,7 @@ const (
 	ScopeIntegrationsUpdate Scope = "environment:integrations:update"
 	ScopeIntegrationsDelete Scope = "environment:integrations:delete"
 	ScopeProxy              Scope = "environment:proxy"
+	ScopeSigningKeyRotate   Scope = "environment:webhook_signing_key:rotate"
 )
 
 // shorthands are names for sets of scopes, for people who make keys on the command line.
@@ -57,7 +58,7 @@ var knownScopes = []Scope{
 	ScopeAll, ScopeSessionsWrite, ScopeConnectionsList, ScopeConnectionsListC, ScopeConnectionsRead, ScopeCredentialsRead,
 	ScopeRefreshTokensRead, ScopeConnectionsCreate, ScopeConnectionsUpdate, ScopeConnectionsDelete, ScopeIntegrationsList,
 	ScopeIntegrationsListC, ScopeIntegrationsRead, ScopeIntegrationSecrets, ScopeIntegrationsCreate, ScopeIntegrationsUpdate,
-	ScopeIntegrationsDelete, ScopeProxy, "environment:connections:*", "environment:integrations:*",
+	ScopeIntegrationsDelete, ScopeProxy, ScopeSigningKeyRotate, "environment:connections:*", "environment:integrations:*",
 }
 
 // Scopes is what a key holds.
