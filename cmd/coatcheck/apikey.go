@@ -19,7 +19,7 @@ type apikeyCommand struct {
 // beside are the settings of commands that work beside a running server.
 type beside struct {
 	overrides
-	Env string `help:"Environment." default:"dev" placeholder:"NAME"`
+	Env string `help:"Environment." aliases:"environment" default:"dev" placeholder:"NAME"`
 }
 
 // open opens the data directory beside a server that may be running, and finds the environment.

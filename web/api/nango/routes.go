@@ -16,7 +16,7 @@ func Surface(b *broker.Broker) kit.Surface {
 	doors := kit.Doors{Keeper: b}
 	var rows []kit.Route
 	for _, part := range [][]kit.Route{
-		a.sessionRoutes(doors), a.connectionRoutes(doors), a.integrationRoutes(doors), a.providerRoutes(doors),
+		a.sessionRoutes(doors), a.connectionRoutes(doors), a.integrationRoutes(doors), a.providerRoutes(doors), a.hookRoutes(doors),
 	} {
 		rows = append(rows, part...)
 	}
