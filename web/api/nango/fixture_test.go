@@ -17,8 +17,10 @@ import (
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/crypto"
 	"github.com/coatcheck/coatcheck/providers"
+	"github.com/coatcheck/coatcheck/providers/egress"
 	"github.com/coatcheck/coatcheck/storage/sqlite"
 	"github.com/coatcheck/coatcheck/web"
+	"github.com/coatcheck/coatcheck/web/hooks"
 )
 
 // start is when every test begins.
@@ -54,9 +56,12 @@ func newSite(t testing.TB) *site {
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
 	s.broker, err = broker.New(t.Context(), broker.Config{
 		Store: store, Sealer: newSealer(t), Catalogue: s.catalogue(t), Now: s.now, Logger: logger, PublicURL: publicURL,
+		Courier: newCourier(t),
 	})
 	must(t, err)
-	must(t, s.broker.Declare(t.Context(), []broker.DeclaredEnvironment{declared("dev", secretKey), declared("other", otherKey)}))
+	second := declared("other", otherKey)
+	second.Webhook.Key = broker.NewSecret("a-signing-key-that-is-configured")
+	must(t, s.broker.Declare(t.Context(), []broker.DeclaredEnvironment{declared("dev", secretKey), second}))
 	s.env, err = s.broker.EnvironmentNamed("dev")
 	must(t, err)
 	for _, in := range integrations() {
@@ -168,6 +173,17 @@ func (s *site) provider(r *http.Request) *http.Response {
 		_, _ = io.WriteString(w, `{"access_token":"from-client","token_type":"bearer","expires_in":3600}`)
 	}
 	return w.Result()
+}
+
+// newCourier judges addresses as the product does. Nothing is delivered here.
+func newCourier(t testing.TB) broker.Courier {
+	t.Helper()
+	policy, err := egress.New(egress.Options{})
+	must(t, err)
+	return hooks.New(hooks.Options{CheckURL: func(raw string) error {
+		_, err := policy.CheckURL(raw, egress.URLOptions{Literal: true})
+		return err
+	}})
 }
 
 // sealer is what the broker asks of package crypto.

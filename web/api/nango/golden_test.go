@@ -172,12 +172,14 @@ func (p *player) render(t *testing.T, res *http.Response, body []byte) []byte {
 
 var (
 	sessionToken = regexp.MustCompile(`nango_connect_session_[0-9a-f]{64}`)
+	signingKey   = regexp.MustCompile(`whsec_[A-Za-z0-9+/]{43}=`)
 	uuidForm     = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 )
 
 // steady gives names to what differs from run to run.
 func (p *player) steady(body []byte) []byte {
 	body = sessionToken.ReplaceAll(body, []byte("<session token>"))
+	body = signingKey.ReplaceAll(body, []byte("<signing key>"))
 	return uuidForm.ReplaceAllFunc(body, func(id []byte) []byte {
 		if _, ok := p.names[string(id)]; !ok {
 			p.names[string(id)] = fmt.Sprintf("<uuid %d>", len(p.names)+1)

@@ -83,7 +83,9 @@ func creationError(n *broker.Notice) *hookError {
 	switch n.Code {
 	case broker.ErrAccountMismatch.Code:
 		return &hookError{"Another account was signed in to than the connection belongs to.", "connection_validation_failed"}
-	case broker.ErrCallbackInvalid.Code, broker.ErrProviderError.Code, broker.ErrIssuerMismatch.Code:
+	case broker.ErrIssuerMismatch.Code:
+		return &hookError{"The end user came back from another authorization server than the one that was asked.", "invalid_callback"}
+	case broker.ErrCallbackInvalid.Code, broker.ErrProviderError.Code:
 		return &hookError{"The provider sent the end user back without an authorization code.", "invalid_callback"}
 	case broker.ErrTestFailed.Code:
 		return &hookError{"The provider did not accept the credentials.", "connection_test_failed"}

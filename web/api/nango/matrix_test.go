@@ -52,6 +52,8 @@ var samples = map[string]sample{
 	"PATCH /integrations/{uniqueKey}":  {target: "/integrations/ours", body: `{}`, status: 200},
 	"DELETE /integrations/{uniqueKey}": {target: "/integrations/ours", status: 200},
 
+	"POST /environment/webhook-signing-key/rotate": {target: "/environment/webhook-signing-key/rotate", status: 200},
+
 	"GET /providers":                            {target: "/providers", status: 200, global: true},
 	"GET /providers/{provider}":                 {target: "/providers/mail", status: 200, global: true},
 	"GET /providers/{provider}/templates":       {target: "/providers/mail/templates", status: 200, global: true},
@@ -66,7 +68,7 @@ var everyScope = []broker.Scope{
 	broker.ScopeSessionsWrite, broker.ScopeConnectionsList, broker.ScopeConnectionsListC, broker.ScopeConnectionsRead, broker.ScopeCredentialsRead,
 	broker.ScopeRefreshTokensRead, broker.ScopeConnectionsCreate, broker.ScopeConnectionsUpdate, broker.ScopeConnectionsDelete,
 	broker.ScopeIntegrationsList, broker.ScopeIntegrationsListC, broker.ScopeIntegrationsRead, broker.ScopeIntegrationSecrets,
-	broker.ScopeIntegrationsCreate, broker.ScopeIntegrationsUpdate, broker.ScopeIntegrationsDelete, broker.ScopeProxy,
+	broker.ScopeIntegrationsCreate, broker.ScopeIntegrationsUpdate, broker.ScopeIntegrationsDelete, broker.ScopeProxy, broker.ScopeSigningKeyRotate,
 }
 
 // TestMatrix sends every request with every credential that must not do, and none may succeed. Then it sends it with the
