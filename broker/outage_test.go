@@ -128,7 +128,7 @@ func checkSignatures(t *testing.T, r *received, keys ...string) {
 			t.Fatal(err)
 		}
 		m := hmac.New(sha256.New, raw)
-		fmt.Fprintf(m, "%s.%d.%s", r.id(), seconds, r.body)
+		_, _ = fmt.Fprintf(m, "%s.%d.%s", r.id(), seconds, r.body)
 		want = append(want, "v1,"+base64.StdEncoding.EncodeToString(m.Sum(nil)))
 	}
 	if got := r.header.Get("Webhook-Signature"); got != strings.Join(want, " ") {

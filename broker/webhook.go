@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -149,12 +150,14 @@ func (b *Broker) storedWebhook(ctx context.Context, env EnvironmentID) (*Webhook
 // declareWebhook makes an environment's webhook what the configuration file says. A key that is not in the file stays
 // what it is. Addresses that were given up are tried again once one of them has changed.
 func (b *Broker) declareWebhook(ctx context.Context, env EnvironmentID, d DeclaredWebhook) error {
-	if err := errors.Join(b.checkReceiver(d.URL, "webhook.url"), b.checkReceiver(d.SecondaryURL, "webhook.secondary_url")); err != nil {
-		return err
+	for _, x := range [...]struct{ name, address string }{{"webhook.url", d.URL}, {"webhook.secondary_url", d.SecondaryURL}} {
+		if err := b.checkReceiver(x.address, x.name); err != nil {
+			return fmt.Errorf("%s: %w", x.name, err)
+		}
 	}
 	if !d.Key.IsZero() {
 		if err := checkWebhookKey(d.Key); err != nil {
-			return err
+			return fmt.Errorf("webhook.secret: %w", err)
 		}
 	}
 	_, err := b.changeWebhook(ctx, System(env), "webhook.declare", func(w *Webhook) (bool, error) {

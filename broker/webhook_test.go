@@ -172,7 +172,9 @@ func TestANoticeIsOfItsMoment(t *testing.T) {
 func TestSignInsThatComeToNothing(t *testing.T) {
 	refuse := func(r *rig) {
 		r.provider.set(func(p *fakeProvider) {
-			p.before = func(int) error { return &broker.ProviderError{Class: broker.GrantLost, Code: "invalid_grant", Text: "secret words"} }
+			p.before = func(int) error {
+				return &broker.ProviderError{Class: broker.GrantLost, Code: "invalid_grant", Text: "secret words"}
+			}
 		})
 	}
 	for name, test := range map[string]struct {

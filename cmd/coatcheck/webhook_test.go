@@ -78,7 +78,7 @@ func (h *hookReceiver) signed(header http.Header, body []byte) bool {
 	text.Write(body)
 	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(h.key, "whsec_"))
 	standard := hmac.New(sha256.New, raw)
-	fmt.Fprintf(standard, "%s.%s.%s", header.Get("Webhook-Id"), header.Get("Webhook-Timestamp"), body)
+	_, _ = fmt.Fprintf(standard, "%s.%s.%s", header.Get("Webhook-Id"), header.Get("Webhook-Timestamp"), body)
 	return err == nil && header.Get("X-Nango-Hmac-Sha256") == hex.EncodeToString(text.Sum(nil)) &&
 		header.Get("Webhook-Signature") == "v1,"+base64.StdEncoding.EncodeToString(standard.Sum(nil))
 }
