@@ -319,6 +319,9 @@ func (b *Broker) importing(who Actor, i *Integration, in ImportInput) (*making, 
 	if err != nil {
 		return nil, err
 	}
+	if err := b.checkReceiver(in.WebhookURL, fieldOverride); err != nil {
+		return nil, err
+	}
 	probe := &Connection{ID: "-", Environment: i.Environment, Integration: i.ID, Key: in.Key, Name: in.Name}
 	if probe.Key == "" {
 		probe.Key = "-"
@@ -370,6 +373,11 @@ func (b *Broker) UpdateConnection(ctx context.Context, who Actor, ref Connection
 			return nil, err
 		}
 		p.Tags = tags
+	}
+	if p.WebhookURL != nil {
+		if err := b.checkReceiver(*p.WebhookURL, fieldOverride); err != nil {
+			return nil, err
+		}
 	}
 	changed, err := b.change(ctx, who, ref.Integration, []string{ref.Key}, "connection.update", func(c *Connection) error {
 		if p.EndUser != nil {

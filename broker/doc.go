@@ -1,6 +1,6 @@
 // Package broker is the domain: its nouns, their rules and everything that may be done with them. It knows no SQL, no
-// HTML and no routes. Adapters import it, and it imports none of them: the store, the seal and the catalogue come to it as
-// [Store], [Sealer] and [Catalogue], and only the command ties them together.
+// HTML and no routes. Adapters import it, and it imports none of them: the store, the seal, the catalogue and whoever takes
+// webhooks to apps come to it as [Store], [Sealer], [Catalogue] and [Courier], and only the command ties them together.
 //
 // # Nouns
 //
@@ -37,4 +37,12 @@
 // does not end with its caller; and the answer is committed before anybody sees it. If it cannot be committed it is held,
 // and written beside the database when the process has to end. The alternative, a lock around the whole with the token
 // handed out first, is simpler and loses tokens whenever the process or the disk fails in between.
+//
+// # Telling the app
+//
+// What an app is told of commits with the change itself, addressed and with its facts: a [Delivery] for each endpoint, and
+// none where there is nobody to tell. A worker claims what is due, has the [Courier] make one attempt, and records what
+// came of it; a claim outlives the process that made it, so an event can arrive twice and cannot be lost. Deliveries of one
+// endpoint about one connection form a line, and only its first is ever due. The alternative, a reader that follows the
+// events and looks up what to say, would say what holds by then, and need a place in the stream for every endpoint.
 package broker

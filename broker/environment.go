@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -77,6 +78,7 @@ type DeclaredEnvironment struct {
 	Environment  Environment // without ID and times
 	SecretKey    Secret      // a fixed API key; zero: none
 	Integrations []IntegrationInput
+	Webhook      DeclaredWebhook
 }
 
 // Declare writes what the configuration file says. What is the same already is left alone; what has left the file stays
@@ -91,6 +93,9 @@ func (b *Broker) Declare(ctx context.Context, list []DeclaredEnvironment) error 
 			return fmt.Errorf("environment %s: %w", d.Environment.Name, err)
 		}
 		declared[e.ID] = true
+		if err := b.declareWebhook(ctx, e.ID, d.Webhook); err != nil {
+			return fmt.Errorf("environment %s: %w", e.Name, err)
+		}
 		if !d.SecretKey.IsZero() {
 			k, err := b.declareKey(ctx, e, d.SecretKey)
 			if err != nil {
@@ -193,7 +198,7 @@ func (b *Broker) release(ctx context.Context, envs map[EnvironmentID]bool, ints 
 		if e.Managed && !envs[e.ID] {
 			free := *e
 			free.Managed, free.UpdatedAt = false, b.Now()
-			if err := b.saveEnvironment(ctx, System(free.ID), &free); err != nil {
+			if err := errors.Join(b.saveEnvironment(ctx, System(free.ID), &free), b.releaseWebhook(ctx, e.ID)); err != nil {
 				return err
 			}
 		}

@@ -402,7 +402,16 @@ func (b *Broker) failFlow(ctx context.Context, f *Flow, who Actor, code string) 
 	line := b.line(who, "flow.fail", string(f.ID))
 	line.Result = code
 	e := b.event(EventConnectFailed, &Connection{ID: f.Connection, Environment: f.Environment, Integration: f.Integration, Key: f.Key}, code)
-	return b.store.FailFlow(ctx, f.ID, code, b.Now(), Trail{Audit: []AuditEntry{line}, Events: []Event{e}})
+	deliveries, err := b.tellFailed(ctx, &e, f)
+	if err != nil {
+		return err
+	}
+	trail := Trail{Audit: []AuditEntry{line}, Events: []Event{e}, Deliveries: deliveries}
+	if err := b.store.FailFlow(ctx, f.ID, code, b.Now(), trail); err != nil {
+		return err
+	}
+	b.rouseCourier(trail)
+	return nil
 }
 
 // flowError ends the flow, if it has not been, and says what happened.

@@ -467,10 +467,11 @@ func (b *Broker) strandOne(ctx context.Context, c *Connection) error {
 		return err
 	}
 	b.cache.spoil(c.Integration, c.Key)
+	lost := b.event(EventNeedsReauth, c, ReasonOriginChanged)
 	return b.store.FailRefresh(ctx, &RefreshFailure{
 		Connection: c.ID, Version: cred.Version, Code: ReasonOriginChanged, At: b.Now(), Status: Failing, Reason: ReasonOriginChanged,
 		ErrorID: uuid.NewString(), CountsAgainst: true, KeepAttempt: true,
-		Trail: Trail{Events: []Event{b.event(EventNeedsReauth, c, ReasonOriginChanged)}},
+		Trail: Trail{Events: []Event{lost}, Deliveries: b.tellConnection(&lost, c)},
 	})
 }
 

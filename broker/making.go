@@ -114,6 +114,7 @@ func (b *Broker) keepGrant(ctx context.Context, m *making) (*Connection, bool, e
 		err = b.cache.writing(c.Integration, c.Key, func() error { return b.store.PutGrant(ctx, g) })
 		if err == nil {
 			b.rouse()
+			b.rouseCourier(g.Trail)
 			return c, old != nil, nil
 		}
 		if !errors.Is(err, ErrConflict) || attempt == 5 || (old == nil && !m.upsert) {
@@ -197,8 +198,9 @@ func (b *Broker) grant(m *making, old *Connection, version int64) (*Connection, 
 	}
 	r, ok := m.provider.(Renewer)
 	schedule(m.facts, cred, ok && r.Renewable(m.material))
+	e := b.event(kind, c, "")
 	g := &Grant{Connection: c, Credential: cred, New: old == nil, From: version, Trail: Trail{
-		Audit: []AuditEntry{b.line(m.who, action, string(c.ID))}, Events: []Event{b.event(kind, c, "")},
+		Audit: []AuditEntry{b.line(m.who, action, string(c.ID))}, Events: []Event{e}, Deliveries: b.tellGranted(&e, c, m.session),
 	}}
 	if m.flow != nil {
 		g.Flow = m.flow.ID

@@ -110,6 +110,7 @@ func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, m 
 	if err := b.store.FailRefresh(ctx, f); err != nil {
 		b.log.LogAttrs(ctx, slog.LevelError, "a failed renewal could not be recorded", slog.String("connection", string(c.Connection)), slog.Any("error", err))
 	}
+	b.rouseCourier(f.Trail)
 	b.cache.spoil(t.connection.Integration, t.connection.Key)
 	if f.Status != "" {
 		t.connection.Status, t.connection.Reason, t.connection.ErrorID, t.connection.ErrorAt = f.Status, f.Reason, f.ErrorID, now
@@ -124,9 +125,11 @@ func (b *Broker) grantLost(t *target, c *Credential, f *RefreshFailure, p *Provi
 		f.Reason = ReasonOutcomeLost
 	}
 	if c.Failures == 0 || !c.RefreshAt.IsZero() {
+		lost := b.event(EventNeedsReauth, t.connection, f.Reason)
 		f.Trail = Trail{
-			Audit:  []AuditEntry{b.line(System(t.connection.Environment), "connection.needs_reauth", string(t.connection.ID))},
-			Events: []Event{b.event(EventRefreshFailed, t.connection, p.Code), b.event(EventNeedsReauth, t.connection, f.Reason)},
+			Audit:      []AuditEntry{b.line(System(t.connection.Environment), "connection.needs_reauth", string(t.connection.ID))},
+			Events:     []Event{b.event(EventRefreshFailed, t.connection, p.Code), lost},
+			Deliveries: b.tellConnection(&lost, t.connection),
 		}
 	}
 	return ErrNeedsReauth
@@ -144,8 +147,9 @@ func (b *Broker) transient(t *target, c *Credential, f *RefreshFailure, p *Provi
 	if c.Failures == 0 {
 		f.Trail.Events = append(f.Trail.Events, b.event(EventRefreshFailed, t.connection, p.Code))
 	}
-	if long && c.FailedAt.Sub(c.FailingSince) < failingAfter {
-		f.Trail.Events = append(f.Trail.Events, b.event(EventRefreshFailing, t.connection, p.Code))
+	if f.Status == Failing && t.connection.Status != Failing {
+		failing := b.event(EventRefreshFailing, t.connection, p.Code)
+		f.Trail.Events, f.Trail.Deliveries = append(f.Trail.Events, failing), b.tellConnection(&failing, t.connection)
 	}
 	if p.Reach != nil {
 		return p.Reach.After(pause)

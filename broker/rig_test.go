@@ -65,6 +65,8 @@ type rig struct {
 	broker   *broker.Broker
 	who      broker.Actor // a key that may do everything
 	reserve  broker.Reserve
+	courier  broker.Courier
+	webhook  broker.DeclaredWebhook
 	wrap     func(broker.Store) broker.Store
 	drain    time.Duration
 	perHost  int
@@ -107,7 +109,7 @@ func (r *rig) start() {
 	}
 	r.openKeys(ctx)
 	r.broker, err = broker.New(ctx, broker.Config{
-		Store: r.store, Sealer: sealer{r.keyring}, Catalogue: r.provider, Now: r.clock.Now, Reserve: r.reserve,
+		Store: r.store, Sealer: sealer{r.keyring}, Catalogue: r.provider, Now: r.clock.Now, Reserve: r.reserve, Courier: r.courier,
 		Logger: slog.New(slog.NewJSONHandler(r.log, nil)), PublicURL: publicURL, RefreshPerHost: cmp.Or(r.perHost, 64), Drain: r.drain,
 	})
 	if err != nil {
@@ -153,6 +155,7 @@ func (r *rig) declare(ctx context.Context) {
 	err := r.broker.Declare(ctx, []broker.DeclaredEnvironment{{
 		Environment: broker.Environment{Name: "dev", ReturnURLs: []string{"https://app.example.com/done"}},
 		SecretKey:   broker.NewSecret(rigKey),
+		Webhook:     r.webhook,
 		Integrations: []broker.IntegrationInput{
 			{Key: "one", Provider: "fake", ClientID: "client", ClientSecret: broker.NewSecret("client-secret"), Scopes: []string{"read"}},
 			{Key: "typed", Provider: "typed"},

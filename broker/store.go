@@ -18,6 +18,7 @@ type Store interface {
 	CredentialStore
 	RevocationStore
 	TrailStore
+	WebhookStore
 	KeyringStore
 
 	// ForeignChanges is a number that rises when another process has written.
@@ -250,6 +251,59 @@ type TrailStore interface {
 	Audit(ctx context.Context, env EnvironmentID, after int64, limit int) ([]AuditEntry, error)
 	// Events lists an environment's events after a sequence number, oldest first.
 	Events(ctx context.Context, env EnvironmentID, after int64, limit int) ([]Event, error)
+}
+
+// DeliveryQueue is what waits for one endpoint.
+type DeliveryQueue struct {
+	Endpoint string
+	NextAt   time.Time // of the next one that may be tried
+}
+
+// DeliveryResult is what came of an attempt.
+type DeliveryResult struct {
+	Number   int64
+	Attempts int // as they were before: the guard against a result that comes too late
+	At       time.Time
+	Outcome  string    // empty: it is tried again
+	NextAt   time.Time // when
+	Status   int       // of the answer; zero: there was none
+	Code     string    // why not, where the status does not say it
+	Answer   string    // the beginning of a refusal
+}
+
+// DeliveryFilter selects deliveries; empty fields select all.
+type DeliveryFilter struct {
+	Environment EnvironmentID // required
+	Outcome     string
+	Before      int64 // numbers below this one; zero: all
+	Limit       int   // zero: 100
+}
+
+// WebhookStore keeps where apps are told, and what is on its way there. Deliveries of one endpoint about one connection
+// form a line, in the order of their commits: the first of them may be tried, and the others wait behind it.
+type WebhookStore interface {
+	// Webhooks lists those of all environments. There are few: they are read whole.
+	Webhooks(ctx context.Context) ([]*Webhook, error)
+	// SaveWebhook inserts one of revision zero, and replaces another if its revision is still w.Revision; it bumps it.
+	// Conflict: the revision is another. NotFound: there is no such environment.
+	SaveWebhook(ctx context.Context, w *Webhook, t Trail) error
+	// DeliveryQueues lists the endpoints for which something waits, those that are being tried included.
+	DeliveryQueues(ctx context.Context) ([]DeliveryQueue, error)
+	// ClaimDelivery takes the endpoint's most overdue one and moves its NextAt to until, so that another claims it only if
+	// this one dies; nil: none is due.
+	ClaimDelivery(ctx context.Context, endpoint string, now, until time.Time) (*Delivery, error)
+	// SettleDelivery counts an attempt and puts the delivery back, or ends it and lets the next of its line come forward.
+	// NotFound: it has ended, or another attempt was counted.
+	SettleDelivery(ctx context.Context, r DeliveryResult) error
+	// DropStaleClaims makes due at once what a process that cannot be alive any more was trying.
+	DropStaleClaims(ctx context.Context) (int, error)
+	// Deliveries lists them, newest first.
+	Deliveries(ctx context.Context, f DeliveryFilter) ([]*Delivery, error)
+	// ReplayDeliveries puts ended ones at the front of what waits in their lines, as if they had never been tried. It
+	// gives how many of the numbers were the environment's and had ended.
+	ReplayDeliveries(ctx context.Context, env EnvironmentID, numbers []int64, at time.Time, t Trail) (int, error)
+	// SweepDeliveries removes at most limit that ended with that outcome before then, and says how many.
+	SweepDeliveries(ctx context.Context, outcome string, before time.Time, limit int) (int, error)
 }
 
 // WrappedKey is a data key as the store keeps it.

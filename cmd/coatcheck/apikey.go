@@ -19,7 +19,7 @@ type apikeyCommand struct {
 // beside are the settings of commands that work beside a running server.
 type beside struct {
 	overrides
-	Env string `help:"Environment." default:"dev" placeholder:"NAME"`
+	Env string `help:"Environment." aliases:"environment" default:"dev" placeholder:"NAME"`
 }
 
 // whose are the settings of commands about the keys of an environment, or of the account.
@@ -39,9 +39,18 @@ func (c *beside) openNode(p *program) (*node, error) {
 
 // open opens the data directory and finds the environment; nil: the account.
 func (c *whose) open(p *program) (*node, *broker.Environment, error) {
-	n, err := c.openNode(p)
-	if err != nil || c.Account {
+	if c.Account {
+		n, err := c.openNode(p)
 		return n, nil, err
+	}
+	return c.beside.open(p)
+}
+
+// open opens the data directory and finds the environment.
+func (c *beside) open(p *program) (*node, *broker.Environment, error) {
+	n, err := c.openNode(p)
+	if err != nil {
+		return nil, nil, err
 	}
 	e, err := n.broker.EnvironmentNamed(c.Env)
 	if err != nil {

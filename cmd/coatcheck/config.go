@@ -69,8 +69,7 @@ type environmentConfig struct {
 	Integrations   map[string]integrationConfig `yaml:"integrations"`
 }
 
-// webhookConfig says where an app wants to be told. Events are written to the outbox; this version does not deliver
-// them, and says so when it starts.
+// webhookConfig says where an app wants to be told, and of what. A switch that is not set is on.
 type webhookConfig struct {
 	URL                string `yaml:"url"`
 	SecondaryURL       string `yaml:"secondary_url"`
@@ -78,6 +77,7 @@ type webhookConfig struct {
 	SecretFile         string `yaml:"secret_file"`
 	OnAuthCreation     *bool  `yaml:"on_auth_creation"`
 	OnAuthRefreshError *bool  `yaml:"on_auth_refresh_error"`
+	LegacySignature    *bool  `yaml:"legacy_signature"`
 }
 
 type integrationConfig struct {
@@ -356,6 +356,8 @@ func (c *config) declared() ([]broker.DeclaredEnvironment, error) {
 			},
 			SecretKey: broker.NewSecret(key),
 		}
+		d.Webhook, err = c.webhook(path+".webhook", e.Webhook)
+		errs = append(errs, err)
 		for _, key := range sortedKeys(e.Integrations) {
 			in, err := c.integration(path+".integrations."+key, key, e.Integrations[key])
 			errs = append(errs, err)
@@ -382,6 +384,18 @@ func (c *config) integration(path, key string, i integrationConfig) (broker.Inte
 		Key: key, Provider: i.Provider, DisplayName: i.DisplayName, ClientID: i.ClientID, ClientSecret: broker.NewSecret(client),
 		WebhookSecret: broker.NewSecret(webhook), Scopes: i.Scopes, Settings: settings, Hosts: i.Hosts, Shared: i.Shared, ForwardWebhooks: true,
 	}, errors.Join(err, err2)
+}
+
+func (c *config) webhook(path string, w *webhookConfig) (broker.DeclaredWebhook, error) {
+	if w == nil {
+		return broker.DeclaredWebhook{}, nil
+	}
+	secret, err := secretFrom(path+".secret", w.Secret, w.SecretFile, c.dir)
+	off := func(b *bool) bool { return b != nil && !*b }
+	return broker.DeclaredWebhook{
+		URL: w.URL, SecondaryURL: w.SecondaryURL, Key: broker.NewSecret(secret), MuteCreation: off(w.OnAuthCreation),
+		MuteRefreshErrors: off(w.OnAuthRefreshError), NoLegacySignature: off(w.LegacySignature),
+	}, err
 }
 
 func sortedKeys[V any](m map[string]V) []string {

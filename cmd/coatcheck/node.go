@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 	"github.com/coatcheck/coatcheck/providers"
 	"github.com/coatcheck/coatcheck/providers/egress"
 	"github.com/coatcheck/coatcheck/storage"
+	"github.com/coatcheck/coatcheck/web/api/nango"
+	"github.com/coatcheck/coatcheck/web/hooks"
 )
 
 // node is a broker with everything that it stands on.
@@ -67,8 +70,12 @@ func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exc
 	if n.keys, err = openKeyring(ctx, n.store, ids); err != nil {
 		return nil, err
 	}
+	courier, err := n.courier()
+	if err != nil {
+		return nil, err
+	}
 	bc := broker.Config{
-		Store: n.store, Sealer: sealer{n.keys}, Catalogue: catalogue, Now: time.Now, Logger: log, PublicURL: c.PublicURL,
+		Store: n.store, Sealer: sealer{n.keys}, Catalogue: catalogue, Now: time.Now, Logger: log, PublicURL: c.PublicURL, Courier: courier,
 		CacheEntries: c.Limits.CachedConnections, RefreshConcurrency: c.Limits.RefreshConcurrency, RefreshPerHost: c.Limits.RefreshPerHost,
 	}
 	if exclusive {
@@ -76,6 +83,26 @@ func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exc
 	}
 	n.broker, err = broker.New(ctx, bc)
 	return n, err
+}
+
+// courier carries webhooks under the egress policy, to which a developer's machine adds itself: an app that is being
+// written is told without further ado.
+func (n *node) courier() (*hooks.Courier, error) {
+	allow := n.config.Egress.Allow
+	if n.config.dev() {
+		allow = append(slices.Clone(allow), "127.0.0.0/8", "::1")
+	}
+	policy, err := egress.New(egress.Options{Allow: allow, Dev: n.config.dev()})
+	if err != nil {
+		return nil, fmt.Errorf("egress.allow: %w", err)
+	}
+	return hooks.New(hooks.Options{
+		Client: policy.TokenClient(), Reach: reach, Encode: nango.Hook, UserAgent: "coatcheck/" + version,
+		CheckURL: func(raw string) error {
+			_, err := policy.CheckURL(raw, egress.URLOptions{Literal: true})
+			return err
+		},
+	}), nil
 }
 
 // catalogue loads the built-in entries and the operator's own over them.

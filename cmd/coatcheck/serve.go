@@ -64,11 +64,6 @@ func (n *node) declare(p *program) error {
 	if err != nil {
 		return err
 	}
-	for name, e := range n.config.Environments {
-		if e.Webhook != nil {
-			n.log.Warn("this version does not deliver webhooks yet", slog.String("environment", name))
-		}
-	}
 	if err := n.broker.Declare(p.ctx, declared); err != nil {
 		return err
 	}

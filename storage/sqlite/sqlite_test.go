@@ -356,6 +356,7 @@ func exercise(t *testing.T, d *DB) {
 	ok(t, d.FinishRevocation(ctx, jobs[0].ID, broker.OutcomeRevoked, now, broker.Trail{}))
 	ok(t, d.DeleteSession(ctx, "session", "code", now, broker.Trail{}))
 	ok(t, d.FailFlow(ctx, "flow", "code", now, broker.Trail{}))
+	exerciseDeliveries(t, d, now)
 	for _, read := range []func() error{
 		func() error { _, err := d.Session(ctx, "session"); return err },
 		func() error { _, err := d.SessionByHash(ctx, []byte("hash")); return err },
@@ -380,6 +381,37 @@ func exercise(t *testing.T, d *DB) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// exerciseDeliveries runs the statements of what apps are told.
+func exerciseDeliveries(t *testing.T, d *DB, now time.Time) {
+	t.Helper()
+	ctx := t.Context()
+	w := &broker.Webhook{Environment: "environment"}
+	ok(t, d.SaveWebhook(ctx, w, broker.Trail{}))
+	w.Revision = 1
+	ok(t, d.SaveWebhook(ctx, w, broker.Trail{}))
+	ok(t, d.AppendTrail(ctx, broker.Trail{Deliveries: []broker.Delivery{{Environment: "environment", Endpoint: "e", NextAt: now}}}))
+	_, err := d.Webhooks(ctx)
+	ok(t, err)
+	_, err = d.DeliveryQueues(ctx)
+	ok(t, err)
+	claimed, err := d.ClaimDelivery(ctx, "e", now, now)
+	ok(t, err)
+	ok(t, d.SettleDelivery(ctx, broker.DeliveryResult{Number: claimed.Number, At: now, Outcome: broker.OutcomeDead}))
+	for _, outcome := range []string{"", broker.OutcomeDead, broker.OutcomeDelivered} {
+		_, err = d.Deliveries(ctx, broker.DeliveryFilter{Environment: "environment", Outcome: outcome})
+		ok(t, err)
+	}
+	_, err = d.ReplayDeliveries(ctx, "environment", []int64{claimed.Number}, now, broker.Trail{})
+	ok(t, err)
+	_, err = d.DropStaleClaims(ctx)
+	ok(t, err)
+	claimed, err = d.ClaimDelivery(ctx, "e", now, now)
+	ok(t, err)
+	ok(t, d.SettleDelivery(ctx, broker.DeliveryResult{Number: claimed.Number, At: now, Outcome: broker.OutcomeDead}))
+	_, err = d.SweepDeliveries(ctx, broker.OutcomeDead, now.Add(time.Second), 1)
+	ok(t, err)
 }
 
 func TestTheTrailIsAppendOnly(t *testing.T) {

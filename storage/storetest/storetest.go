@@ -38,6 +38,8 @@ func Run(t *testing.T, open Opener) {
 		{"leases", leaseTests},
 		{"revocations", revocationTests},
 		{"trail", trailTests},
+		{"webhooks", webhookTests},
+		{"deliveries", deliveryTests},
 		{"store", storeTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {

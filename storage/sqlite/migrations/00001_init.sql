@@ -242,6 +242,57 @@ CREATE TABLE events (
 
 CREATE INDEX events_by_environment ON events (environment_number);
 
+CREATE TABLE webhooks (
+	environment         TEXT    NOT NULL PRIMARY KEY REFERENCES environments (id),
+	url                 TEXT    NOT NULL,
+	secondary_url       TEXT    NOT NULL,
+	mute_creation       INTEGER NOT NULL,
+	mute_refresh_errors INTEGER NOT NULL,
+	no_legacy_signature INTEGER NOT NULL,
+	key                 BLOB,
+	version             INTEGER NOT NULL,
+	old_key             BLOB,
+	old_until           INTEGER,
+	managed             INTEGER NOT NULL,
+	stopped             TEXT,
+	revision            INTEGER NOT NULL,
+	updated_at          INTEGER
+) STRICT;
+
+-- Of what waits for an endpoint and is about one connection, one row at a time has a next_at: the first of the line.
+-- AUTOINCREMENT: operators know a delivery by its number.
+CREATE TABLE deliveries (
+	number             INTEGER PRIMARY KEY AUTOINCREMENT,
+	event              TEXT    NOT NULL,
+	environment_number INTEGER NOT NULL REFERENCES environments (number),
+	endpoint           TEXT    NOT NULL,
+	about              TEXT    NOT NULL,
+	kind               TEXT    NOT NULL,
+	attempts           INTEGER NOT NULL,
+	created_at         INTEGER,
+	next_at            INTEGER,
+	claimed_at         INTEGER,
+	tried_at           INTEGER,
+	done_at            INTEGER,
+	outcome            TEXT    NOT NULL,
+	status             INTEGER NOT NULL,
+	code               TEXT    NOT NULL,
+	answer             TEXT    NOT NULL,
+	notice             TEXT
+) STRICT;
+
+-- The worker, endpoint by endpoint.
+CREATE INDEX deliveries_due ON deliveries (endpoint, next_at) WHERE next_at IS NOT NULL;
+-- The lines.
+CREATE INDEX deliveries_lines ON deliveries (endpoint, about) WHERE done_at IS NULL;
+-- What is being tried; the start looks for what a dead process left.
+CREATE INDEX deliveries_claimed ON deliveries (claimed_at) WHERE claimed_at IS NOT NULL;
+-- The sweep.
+CREATE INDEX deliveries_ended ON deliveries (outcome, done_at) WHERE done_at IS NOT NULL;
+-- The lists.
+CREATE INDEX deliveries_by_environment ON deliveries (environment_number);
+CREATE INDEX deliveries_dead ON deliveries (environment_number) WHERE outcome = 'dead';
+
 CREATE TABLE audit (
 	sequence           INTEGER PRIMARY KEY AUTOINCREMENT,
 	environment_number INTEGER REFERENCES environments (number),

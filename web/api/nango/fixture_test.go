@@ -19,8 +19,10 @@ import (
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/crypto"
 	"github.com/coatcheck/coatcheck/providers"
+	"github.com/coatcheck/coatcheck/providers/egress"
 	"github.com/coatcheck/coatcheck/storage/sqlite"
 	"github.com/coatcheck/coatcheck/web"
+	"github.com/coatcheck/coatcheck/web/hooks"
 	"github.com/coatcheck/coatcheck/web/proxy"
 )
 
@@ -59,10 +61,13 @@ func newSite(t testing.TB) *site {
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
 	s.config = broker.Config{
 		Store: store, Sealer: newSealer(t), Catalogue: s.catalogue(t), Now: s.now, Logger: logger, PublicURL: publicURL,
+		Courier: newCourier(t),
 	}
 	s.broker, err = broker.New(t.Context(), s.config)
 	must(t, err)
-	must(t, s.broker.Declare(t.Context(), []broker.DeclaredEnvironment{declared("dev", secretKey), declared("other", otherKey)}))
+	second := declared("other", otherKey)
+	second.Webhook.Key = broker.NewSecret("a-signing-key-that-is-configured")
+	must(t, s.broker.Declare(t.Context(), []broker.DeclaredEnvironment{declared("dev", secretKey), second}))
 	s.env, err = s.broker.EnvironmentNamed("dev")
 	must(t, err)
 	for _, in := range integrations() {
@@ -242,6 +247,17 @@ func (s *site) upstream(r *http.Request) (*http.Response, error) {
 		_ = json.NewEncoder(w).Encode(seen{r.Method, r.URL.RequestURI(), r.Header.Get("Authorization"), r.Header.Get("X-Api-Key"), r.Header.Get("Content-Type"), string(body)})
 	}
 	return w.Result(), nil
+}
+
+// newCourier judges addresses as the product does. Nothing is delivered here.
+func newCourier(t testing.TB) broker.Courier {
+	t.Helper()
+	policy, err := egress.New(egress.Options{})
+	must(t, err)
+	return hooks.New(hooks.Options{CheckURL: func(raw string) error {
+		_, err := policy.CheckURL(raw, egress.URLOptions{Literal: true})
+		return err
+	}})
 }
 
 // sealer is what the broker asks of package crypto.

@@ -196,6 +196,7 @@ func (p *player) render(t *testing.T, res *http.Response, body []byte) []byte {
 
 var (
 	sessionToken = regexp.MustCompile(`nango_connect_session_[0-9a-f]{64}`)
+	signingKey   = regexp.MustCompile(`whsec_[A-Za-z0-9+/]{43}=`)
 	uuidForm     = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
 	apiKey       = regexp.MustCompile(`coat_[0-9a-z_-]+`)
 	keyIDForm    = regexp.MustCompile(`"[0-9a-f]{16}"`)
@@ -204,6 +205,7 @@ var (
 // steady gives names to what differs from run to run.
 func (p *player) steady(body []byte) []byte {
 	body = sessionToken.ReplaceAll(body, []byte("<session token>"))
+	body = signingKey.ReplaceAll(body, []byte("<signing key>"))
 	body = apiKey.ReplaceAll(body, []byte("<API key>"))
 	body = keyIDForm.ReplaceAllFunc(body, func(id []byte) []byte {
 		return []byte(`"` + p.name("id", strings.Trim(string(id), `"`)) + `"`)

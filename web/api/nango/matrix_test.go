@@ -56,6 +56,8 @@ var samples = map[string]sample{
 	"PATCH /integrations/{uniqueKey}":  {target: "/integrations/ours", body: `{}`, status: 200},
 	"DELETE /integrations/{uniqueKey}": {target: "/integrations/ours", status: 200},
 
+	"POST /environment/webhook-signing-key/rotate": {target: "/environment/webhook-signing-key/rotate", status: 200},
+
 	"GET /providers":                            {target: "/providers", status: 200, global: true},
 	"GET /providers/{provider}":                 {target: "/providers/mail", status: 200, global: true},
 	"GET /providers/{provider}/templates":       {target: "/providers/mail/templates", status: 200, global: true},
