@@ -13,6 +13,7 @@ const (
 	EventRefreshFailed   EventKind = "connection.refresh_failed"
 	EventRefreshFailing  EventKind = "connection.refresh_failing"
 	EventNeedsReauth     EventKind = "connection.needs_reauth"
+	EventDuplicateGrant  EventKind = "connection.duplicate_grant"
 	EventDeleted         EventKind = "connection.deleted"
 	EventRevocationEnded EventKind = "connection.revocation_gave_up"
 )
