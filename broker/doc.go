@@ -21,8 +21,18 @@
 //	   nothing to renew it with  expired, disconnected ────────────────┘
 //
 // A transient failure does not change the status as long as the token is good: it says nothing about the grant. A lost
-// grant keeps its refresh token, since whoever insists may find that it works after all. A deletion removes the row; what
-// is left of the credential becomes a [Revocation].
+// grant keeps its refresh token for thirty days, since whoever insists may find that it works after all. A deletion removes
+// the row; what is left of the credential becomes a [Revocation].
+//
+// # Where a credential may go
+//
+// A credential was entered, or granted, for the API and the token endpoint of that day. Where they are is worked out of the
+// catalogue, the integration's settings and the connection's config, and any of these may say something else tomorrow. So a
+// credential comes with its origins, which its seals are bound to, and goes nowhere else. The API is checked when a
+// connection comes into the cache, the token endpoint before a renewal; if one is another, the connection has to be
+// connected again, and only a new credential has new origins. An address that is put back is the old one. Refusing such
+// changes where they are made would not do: an overlay or the database is changed while nobody looks. The hosts of an
+// integration are the operator's own word, and stay that.
 //
 // # The path of a request
 //

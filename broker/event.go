@@ -13,6 +13,7 @@ const (
 	EventRefreshFailed   EventKind = "connection.refresh_failed"  // the first of a row; nothing may be lost yet
 	EventRefreshFailing  EventKind = "connection.refresh_failing" // the token has run out, or it has gone on for an hour
 	EventNeedsReauth     EventKind = "connection.needs_reauth"    // only the end user can mend it
+	EventDuplicateGrant  EventKind = "connection.duplicate_grant" // two connections hold one and the same grant
 	EventDeleted         EventKind = "connection.deleted"
 	EventRevocationEnded EventKind = "connection.revocation_gave_up"
 )

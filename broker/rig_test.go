@@ -203,6 +203,17 @@ func (r *rig) imported(key string, life time.Duration) broker.ConnectionRef {
 	return broker.ConnectionRef{Integration: "one", Key: key}
 }
 
+// importToken imports a credential as it is.
+func (r *rig) importToken(key string, m broker.Material) *broker.Connection {
+	r.t.Helper()
+	m.Type = "OAUTH2"
+	got, _, err := r.broker.Import(r.t.Context(), r.who, broker.ImportInput{Integration: "one", Key: key, Material: &m})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return got.Connection
+}
+
 // reveal reads a token and fails the test if that does not work.
 func (r *rig) reveal(ref broker.ConnectionRef) *broker.Revealed {
 	r.t.Helper()

@@ -14,6 +14,7 @@ const (
 	sweepEvery       = time.Minute
 	interruptedAfter = time.Minute // a flow without a result for so long was interrupted
 	sweepAfter       = time.Hour   // sessions and flows stay so long after their end, for whoever still asks
+	eraseAtOnce      = 200         // lost grants whose tokens a sweep erases; there is another sweep in a minute
 	drainFor         = 25 * time.Second
 )
 
@@ -182,7 +183,8 @@ func (b *Broker) applySpilled(ctx context.Context) error {
 	return nil
 }
 
-// Sweep fails flows that were interrupted, and forgets sessions, flows and deliveries that ended long ago.
+// Sweep fails flows that were interrupted, forgets sessions, flows and deliveries that ended long ago, and erases tokens of
+// grants that were lost long ago.
 func (b *Broker) Sweep(ctx context.Context) error {
 	now := b.Now()
 	flows, err := b.store.InterruptedFlows(ctx, now.Add(-interruptedAfter))
@@ -194,7 +196,10 @@ func (b *Broker) Sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	if _, err = b.store.SweepSessions(ctx, now.Add(-sweepAfter)); err != nil {
+	if _, err := b.store.SweepSessions(ctx, now.Add(-sweepAfter)); err != nil {
+		return err
+	}
+	if _, err := b.store.EraseTokens(ctx, now, eraseAtOnce, b.line(System(""), "credential.erase", "")); err != nil {
 		return err
 	}
 	return b.sweepDeliveries(ctx, now)

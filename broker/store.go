@@ -107,6 +107,8 @@ type Grant struct {
 	// Session, where set, is spent for the connection's integration. Conflict of code session_completed: it was before.
 	Session SessionID
 	Trail   Trail
+	// DuplicateTrail is left besides where the connection becomes a DuplicateGrant.
+	DuplicateTrail Trail
 }
 
 // ConnectionFilter selects connections; empty fields select all.
@@ -126,7 +128,7 @@ type ConnectionFilter struct {
 
 // ConnectionStore keeps connections.
 type ConnectionStore interface {
-	// PutGrant commits a grant and gives the connection its Number and Revision. Conflict: the key is taken in its
+	// PutGrant commits a grant and gives the connection its Number, Revision and DuplicateGrant. Conflict: the key is taken in its
 	// integration (New), or a version, revision or flow is not what it was.
 	PutGrant(ctx context.Context, g *Grant) error
 	// CreatePending inserts a connection without a credential.
@@ -156,6 +158,7 @@ type Ticket struct {
 	Config      []byte
 	Version     int64
 	Type        string
+	Origins     string
 	Access      Sealed
 	Details     Sealed
 	ObtainedAt  time.Time
@@ -182,6 +185,7 @@ type RefreshFailure struct {
 	Code       string
 	At         time.Time
 	NextAt     time.Time // next attempt in the background; zero: none
+	EraseAt    time.Time // when to erase the tokens, if no such time was set before; zero: never, for all this failure says
 	Status     Status    // the connection's new status; empty: unchanged
 	Reason     string
 	ErrorID    string
@@ -211,9 +215,9 @@ type CredentialStore interface {
 	LeaseRefresh(ctx context.Context, id ConnectionID, owner string, ttl time.Duration) (c *Credential, ok bool, err error)
 	// ReleaseRefresh gives up owner's lease without an attempt having been made; restored is put back as AttemptAt.
 	ReleaseRefresh(ctx context.Context, id ConnectionID, owner string, restored time.Time) error
-	// SwapCredential stores next with version From+1 if the stored version is still From, clears lease, attempt and
-	// failures, and makes the connection active. If not, nothing changes. Conflict: the version is newer. NotFound: the
-	// connection is gone.
+	// SwapCredential stores next with version From+1 if the stored version is still From, clears lease, attempt, failures
+	// and EraseAt, and makes the connection active; the origins stay as they are. If not, nothing changes. Conflict: the version
+	// is newer. NotFound: the connection is gone.
 	SwapCredential(ctx context.Context, s *Swap) error
 	// FailRefresh records a failure if the version is still the same, and clears the lease of owner. On another version
 	// nothing changes and nothing is wrong.
@@ -224,6 +228,10 @@ type CredentialStore interface {
 	DueRefreshes(ctx context.Context, now time.Time, except []IntegrationID, limit int) ([]DueRefresh, error)
 	// NextRefresh is when the next unleased credential is due; zero: none.
 	NextRefresh(ctx context.Context) (time.Time, error)
+	// EraseTokens erases the tokens of at most limit credentials whose EraseAt has come, most overdue first: the refresh
+	// token, the answer, and the access token unless it is still good. That one is kept to its end, which becomes EraseAt.
+	// Each leaves the line, in its environment and with its connection as the target. It returns how many there were.
+	EraseTokens(ctx context.Context, now time.Time, limit int, line AuditEntry) (int, error)
 	// DropStaleLeases ends leases whose owner cannot be alive any more. AttemptAt stays: the outcome is unknown.
 	DropStaleLeases(ctx context.Context) (int, error)
 }
@@ -234,8 +242,8 @@ type RevocationStore interface {
 	// ClaimRevocations takes due ones, oldest first, and moves their NextAt to until, so that another claims them only
 	// if this one dies.
 	ClaimRevocations(ctx context.Context, now, until time.Time, limit int) ([]*Revocation, error)
-	// RetryRevocation puts it back for later.
-	RetryRevocation(ctx context.Context, id string, attempts int, next time.Time) error
+	// RetryRevocation puts it back for later. NotFound: it is finished, or there is none.
+	RetryRevocation(ctx context.Context, id string, attempts int, waited time.Duration, next time.Time) error
 	// FinishRevocation erases its sealed fields and keeps the outcome. The last one of a deleted integration erases that
 	// integration's row.
 	FinishRevocation(ctx context.Context, id, outcome string, at time.Time, t Trail) error

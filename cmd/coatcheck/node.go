@@ -45,8 +45,8 @@ func (sealer) NewAPIKey(environment string) (key, id string) { return crypto.New
 // commands write beside it.
 func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exclusive bool) (_ *node, err error) {
 	n := &node{config: c, log: log}
-	if n.egress, err = egress.New(egress.Options{Allow: c.Egress.Allow, Dev: c.dev(), ProxyHeaderTimeout: 2 * time.Minute}); err != nil {
-		return nil, fmt.Errorf("egress.allow: %w", err)
+	if n.egress, err = newEgress(c, c.Egress.Allow); err != nil {
+		return nil, err
 	}
 	catalogue, err := n.catalogue()
 	if err != nil {
@@ -59,7 +59,14 @@ func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exc
 	if err != nil {
 		return nil, err
 	}
-	if n.store, err = storage.Open(ctx, c.Database, storage.Options{Dir: c.Data, Exclusive: exclusive, Now: time.Now}); err != nil {
+	n.store, err = storage.Open(ctx, c.Database, storage.Options{
+		Dir: c.Data, Exclusive: exclusive, Now: time.Now,
+		Verify: func(stored []broker.WrappedKey) error {
+			_, err := unlock(stored, ids)
+			return err
+		},
+	})
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -85,6 +92,19 @@ func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exc
 	return n, err
 }
 
+// newEgress makes the one way out.
+func newEgress(c *config, allow []string) (*egress.Policy, error) {
+	through, err := secretFrom("egress.proxy", c.Egress.Proxy, c.Egress.ProxyFile, c.dir)
+	if err != nil {
+		return nil, err
+	}
+	p, err := egress.New(egress.Options{Allow: allow, Proxy: through, Dev: c.dev(), ProxyHeaderTimeout: 2 * time.Minute})
+	if err != nil {
+		return nil, fmt.Errorf("egress: %w", err)
+	}
+	return p, nil
+}
+
 // courier carries webhooks under the egress policy, to which a developer's machine adds itself: an app that is being
 // written is told without further ado.
 func (n *node) courier() (*hooks.Courier, error) {
@@ -92,9 +112,9 @@ func (n *node) courier() (*hooks.Courier, error) {
 	if n.config.dev() {
 		allow = append(slices.Clone(allow), "127.0.0.0/8", "::1")
 	}
-	policy, err := egress.New(egress.Options{Allow: allow, Dev: n.config.dev()})
+	policy, err := newEgress(n.config, allow)
 	if err != nil {
-		return nil, fmt.Errorf("egress.allow: %w", err)
+		return nil, err
 	}
 	return hooks.New(hooks.Options{
 		Client: policy.TokenClient(), Reach: reach, Encode: nango.Hook, UserAgent: "coatcheck/" + version,
@@ -227,6 +247,11 @@ func openKeyring(ctx context.Context, store broker.Store, ids *crypto.Identities
 			return nil, err
 		}
 	}
+	return unlock(stored, ids)
+}
+
+// unlock opens stored data keys.
+func unlock(stored []broker.WrappedKey, ids *crypto.Identities) (*crypto.Keyring, error) {
 	keys := make([]crypto.WrappedKey, len(stored))
 	for i, k := range stored {
 		keys[i] = crypto.WrappedKey(k)

@@ -57,7 +57,7 @@ func (d *DB) DeleteEnvironment(ctx context.Context, id broker.EnvironmentID, at 
 		if err := endCallers(tx, id, at); err != nil {
 			return err
 		}
-		integrations, err := texts(tx, "SELECT id FROM integrations WHERE environment = ? AND deleted_at IS NULL ORDER BY number", string(id))
+		integrations, err := column[string](tx, "SELECT id FROM integrations WHERE environment = ? AND deleted_at IS NULL ORDER BY number", string(id))
 		if err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func (d *DB) DeleteEnvironment(ctx context.Context, id broker.EnvironmentID, at 
 	return count, err
 }
 
-// endCallers ends whatever opens an environment: its keys, its sessions and their flows.
+// endCallers ends whatever opens an environment or is told of it: its keys, sessions, flows and webhooks.
 func endCallers(tx *conn, id broker.EnvironmentID, at time.Time) error {
 	_, err := tx.exec("UPDATE api_keys SET revoked_at = ? WHERE environment = ? AND revoked_at IS NULL", micros(at), string(id))
 	if err != nil {
@@ -84,7 +84,14 @@ func endCallers(tx *conn, id broker.EnvironmentID, at time.Time) error {
 	if err != nil {
 		return err
 	}
-	_, err = tx.exec("DELETE FROM sessions WHERE environment = ?", string(id))
+	if _, err = tx.exec("DELETE FROM sessions WHERE environment = ?", string(id)); err != nil {
+		return err
+	}
+	// Nobody is told any more: the key that would sign it goes too.
+	if _, err = tx.exec("DELETE FROM webhooks WHERE environment = ?", string(id)); err != nil {
+		return err
+	}
+	_, err = tx.exec("DELETE FROM deliveries WHERE environment_number = (SELECT number FROM environments WHERE id = ?)", string(id))
 	return err
 }
 
@@ -100,13 +107,13 @@ func inEnvironment(tx *conn, id broker.EnvironmentID) error {
 	return err
 }
 
-// texts reads a column of texts.
-func texts(tx *conn, query string, args ...any) ([]string, error) {
-	var out []string
+// column reads a column of a statement's result.
+func column[T string | int64](tx *conn, query string, args ...any) ([]T, error) {
+	var out []T
 	err := tx.all(func(r *sql.Rows) error {
-		var s string
-		err := r.Scan(&s)
-		out = append(out, s)
+		var v T
+		err := r.Scan(&v)
+		out = append(out, v)
 		return err
 	}, query, args...)
 	return out, err

@@ -92,12 +92,20 @@ var environmentTests = map[string]func(*fixture){
 		s := f.session()
 		f.ok(f.a.CreateSession(f.ctx, s, broker.Trail{}))
 		c := f.granted()
+		f.ok(f.a.SaveWebhook(f.ctx, &broker.Webhook{Environment: f.env.ID, URL: "https://app.example/hook", UpdatedAt: f.now()}, broker.Trail{}))
+		f.told(f.delivery("waiting", "https://app.example/hook", string(c.ID)))
 		n, err := f.a.DeleteEnvironment(f.ctx, f.env.ID, f.now(), f.trail("delete"))
 		f.ok(err)
 		if n != 1 {
 			f.Errorf("%d connections were deleted, want 1", n)
 		}
 		f.wrote("delete")
+		if hooks := f.webhooks(); len(hooks) != 0 {
+			f.Errorf("%d webhooks are left", len(hooks))
+		}
+		if list := f.deliveries(broker.DeliveryFilter{}); len(list) != 0 {
+			f.Errorf("%d deliveries are left", len(list))
+		}
 		if list := f.environments(); len(list) != 1 || list[0].ID != kept.ID {
 			f.Errorf("the list has %d environments", len(list))
 		}

@@ -46,6 +46,11 @@ func (c *call) prepare() error {
 	if err := c.authenticate(); err != nil {
 		return err
 	}
+	if limit := c.h.keyLimit; limit != nil {
+		if err := limit(c.who.Key); err != nil {
+			return err
+		}
+	}
 	if wantsUpgrade(r.Header) {
 		return broker.ErrUpgradeRefused
 	}

@@ -46,6 +46,7 @@ type rig struct {
 	logOutput io.Writer // in place of access
 	client    *http.Client
 	limits    proxy.Limits
+	keyLimit  func(broker.APIKeyID) error
 	transport http.RoundTripper // in place of the policy's
 	apiURL    string            // in place of upstream
 }
@@ -180,7 +181,7 @@ func newRig(t testing.TB, upstream http.HandlerFunc, options ...func(*rig)) *rig
 		r.logOutput = r.access
 	}
 	r.proxy = proxy.New(proxy.Options{
-		Broker: r.broker, Transport: r.transport, Reach: reach, LogOutput: r.logOutput, Limits: r.limits,
+		Broker: r.broker, Transport: r.transport, Reach: reach, LogOutput: r.logOutput, Limits: r.limits, KeyLimit: r.keyLimit,
 		Logger: slog.New(slog.NewJSONHandler(r.log, nil)),
 	})
 	r.server = httptest.NewServer(r.proxy)

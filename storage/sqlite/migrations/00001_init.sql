@@ -1,6 +1,6 @@
--- Times are microseconds since 1970 in UTC; NULL is the absent time. Lists and maps are JSON; NULL is the empty one.
--- Sealed fields are BLOBs that only their owner opens. Tables that grow with the number of connections refer to each
--- other by number, which keeps rows and indexes small; the others by id.
+-- Times are microseconds since 1970 in UTC, and durations nanoseconds; NULL is the absent time. Lists and maps are JSON;
+-- NULL is the empty one. Sealed fields are BLOBs that only their owner opens. Tables that grow with the number of
+-- connections refer to each other by number, which keeps rows and indexes small; the others by id.
 
 -- +goose Up
 CREATE TABLE environments (
@@ -137,6 +137,7 @@ CREATE TABLE connections (
 	key                TEXT    NOT NULL,
 	status             TEXT    NOT NULL,
 	reason             TEXT    NOT NULL,
+	origins            TEXT    NOT NULL DEFAULT '', -- the credential's; here, because no renewal writes it
 	config             TEXT,
 	name               TEXT    NOT NULL,
 	error_id           TEXT    NOT NULL,
@@ -152,6 +153,7 @@ CREATE TABLE connections (
 	metadata           TEXT,
 	account            BLOB,
 	account_hash       BLOB,
+	grant_hash         BLOB,
 	asked_scopes       TEXT,
 	scopes             TEXT,
 	webhook_url        TEXT    NOT NULL,
@@ -171,6 +173,8 @@ CREATE INDEX connections_by_age ON connections (environment_number, created_at);
 CREATE INDEX connections_by_end_user ON connections (end_user_id) WHERE end_user_id IS NOT NULL;
 -- Other grants of an account. Eight bytes of the hash find it, the row decides.
 CREATE INDEX connections_by_account ON connections (substr(account_hash, 1, 8)) WHERE account_hash IS NOT NULL;
+-- Other connections on a grant.
+CREATE INDEX connections_by_grant ON connections (grant_hash) WHERE grant_hash IS NOT NULL;
 
 -- What is narrow stands before what is wide, so that reading a status does not walk through a token.
 CREATE TABLE credentials (
@@ -190,6 +194,7 @@ CREATE TABLE credentials (
 	lease_until        INTEGER,
 	fence              INTEGER NOT NULL,
 	attempt_at         INTEGER,
+	erase_at           INTEGER,
 	access             BLOB,
 	details            BLOB,
 	refresh            BLOB,
@@ -200,6 +205,8 @@ CREATE TABLE credentials (
 CREATE INDEX credentials_due ON credentials (refresh_at) WHERE refresh_at IS NOT NULL;
 -- Leases are few at any time; the start looks for stale ones.
 CREATE INDEX credentials_leased ON credentials (lease_until) WHERE lease_until IS NOT NULL;
+-- The sweep, of lost grants alone.
+CREATE INDEX credentials_erasable ON credentials (erase_at) WHERE erase_at IS NOT NULL;
 
 CREATE TABLE revocations (
 	id           TEXT    NOT NULL PRIMARY KEY,
@@ -208,12 +215,14 @@ CREATE TABLE revocations (
 	connection   TEXT    NOT NULL,
 	version      INTEGER NOT NULL,
 	type         TEXT    NOT NULL,
+	origins      TEXT    NOT NULL,
 	access       BLOB,
 	refresh      BLOB,
 	details      BLOB,
 	config       TEXT,
 	account_hash BLOB,
 	attempts     INTEGER NOT NULL,
+	waited       INTEGER NOT NULL,
 	created_at   INTEGER,
 	next_at      INTEGER,
 	done_at      INTEGER,
