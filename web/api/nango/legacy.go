@@ -128,7 +128,7 @@ func (a *api) configSecrets(r *http.Request, who broker.Actor, i *broker.Integra
 	if out.ConnectionCount, err = a.b.ConnectionCount(r.Context(), who, i); err != nil {
 		return nil, err
 	}
-	if who.Allow(broker.ScopeConnectionsList, broker.ScopeConnectionsListC) != nil {
+	if !who.Scopes.Has(broker.ScopeConnectionsList) && !who.Scopes.Has(broker.ScopeConnectionsListC) {
 		return out, nil // whoever may not list them is told how many there are
 	}
 	list, err := a.b.Connections(r.Context(), who, broker.ConnectionFilter{Integrations: []broker.IntegrationID{i.ID}, Limit: defaultPage})
