@@ -74,6 +74,13 @@ const provider = new Provider(`http://${host}:${port}`, {
   },
 });
 
+if (options.cut_opener) {
+  provider.use((ctx, next) => {
+    ctx.set('Cross-Origin-Opener-Policy', 'same-origin');
+    return next();
+  });
+}
+
 // Requests that end or replace tokens are served one after the other, so that of two that bring the same refresh token
 // the second is always a reuse. Between looking a token up and consuming it the package would let others in.
 const ordered = new Set(['/token', '/token/revocation']);

@@ -14,6 +14,8 @@ import (
 
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
+
+	"github.com/coatcheck/coatcheck/providers/providertest/oidcprovider"
 )
 
 // page is the app's page in a browser.
@@ -213,6 +215,17 @@ func TestFrontendFailures(t *testing.T) {
 	p.signIn(popup)
 	if got := p.result(); got.Type != "unknown_err" {
 		t.Errorf("a client with a wrong secret came to %+v", got)
+	}
+}
+
+// A provider that cuts its window from the app's keeps the app from seeing it, and from nothing else.
+func TestFrontendCutOpener(t *testing.T) {
+	t.Parallel()
+	p := newRig(t, func(o *oidcprovider.Options) { o.CutOpener = true }).open()
+	popup := p.popup(p.client(p.session("acme")) + `return nango.auth("acme");`)
+	p.signIn(popup)
+	if got := p.result(); got.Error != "" || got.Value.Connection == "" {
+		t.Errorf("auth came to %+v", got)
 	}
 }
 

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/coatcheck/coatcheck/providers/providertest/npm"
@@ -98,8 +100,37 @@ func replaceBroker(s, origin string) string {
 	return string(bytes.ReplaceAll([]byte(s), []byte("BROKER"), []byte(origin)))
 }
 
-// node runs node.mjs.
-func (r *rig) node() map[string]nodeCall {
+// The app's backend believes what it is told, and nothing that was changed on the way.
+func TestNodeClientChecksWebhooks(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	for n := range 2 {
+		body := fmt.Sprintf(`{"provider_config_key":"key-api","connection_id":"c-%d","credentials":{"type":"API_KEY","apiKey":%q},"tags":{"odd":"<\u2028&>"}}`, n, goodKey)
+		if status := r.call(http.MethodPost, "/connections", body, nil); status != http.StatusCreated {
+			t.Fatal(status)
+		}
+	}
+	hooks := r.heard(2)
+	for _, h := range hooks {
+		if !contains(t, []byte(h.Body), []byte(`{"from":"nango","type":"auth","operation":"creation","success":true,"providerConfigKey":"key-api"}`)) {
+			t.Errorf("the app was told %s", h.Body)
+		}
+	}
+	forged := hooks[0]
+	forged.Body = strings.Replace(forged.Body, "key-api", "another", 1)
+	input, err := json.Marshal(append(hooks, forged))
+	must(t, err)
+	var verdicts [][2]bool
+	must(t, json.Unmarshal(r.run(input, "verify.mjs", signingKey), &verdicts))
+	for i, v := range verdicts {
+		if want := i < len(hooks); v != [2]bool{want, want} {
+			t.Errorf("webhook %d: the client says %v, want %v", i, v, want)
+		}
+	}
+}
+
+// run runs a script, and gives what it writes.
+func (r *rig) run(stdin []byte, args ...string) []byte {
 	r.t.Helper()
 	node, err := npm.Tool("node")
 	must(r.t, err)
@@ -108,14 +139,21 @@ func (r *rig) node() map[string]nodeCall {
 	dir := r.t.TempDir()
 	must(r.t, os.CopyFS(dir, scripts))
 	must(r.t, os.Symlink(packages, filepath.Join(dir, "node_modules")))
-	cmd := exec.CommandContext(r.t.Context(), node, "node.mjs", r.broker, secretKey)
-	cmd.Dir = dir
+	cmd := exec.CommandContext(r.t.Context(), node, args...)
+	cmd.Dir, cmd.Stdin = dir, bytes.NewReader(stdin)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
 		r.t.Fatalf("node: %v\n%s", err, stderr.Bytes())
 	}
+	return out
+}
+
+// node runs node.mjs.
+func (r *rig) node() map[string]nodeCall {
+	r.t.Helper()
+	out := r.run(nil, "node.mjs", r.broker, secretKey)
 	calls := make(map[string]nodeCall)
 	lines := bufio.NewScanner(bytes.NewReader(out))
 	lines.Buffer(nil, 1<<20)

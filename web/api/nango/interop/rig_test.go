@@ -27,7 +27,7 @@ import (
 //go:embed package.json package-lock.json
 var packageFiles embed.FS
 
-//go:embed node.mjs app.html app.mjs
+//go:embed node.mjs verify.mjs app.html app.mjs
 var scripts embed.FS
 
 // modules gives the folder of the installed npm packages.
@@ -62,6 +62,7 @@ var binary = sync.OnceValues(func() (string, error) {
 
 const (
 	secretKey    = "11111111-2222-4333-8444-555555555555" // as it stands in an app that comes from Nango
+	signingKey   = "99999999-2222-4333-8444-555555555555"
 	clientID     = "an-app"
 	clientSecret = "the-secret-of-the-app"
 	goodKey      = "a-key-that-the-api-takes"
@@ -75,6 +76,15 @@ type rig struct {
 	api    *httptest.Server
 	app    *httptest.Server // on 127.0.0.1: another site than the broker to a browser
 	log    *logBuffer
+
+	mu    sync.Mutex
+	hooks []hook // what the app was told, in the order of arrival
+}
+
+// hook is a webhook as it arrived.
+type hook struct {
+	Body    string            `json:"body"`
+	Headers map[string]string `json:"headers"` // by lower-case name, as Node has them
 }
 
 type logBuffer struct {
@@ -101,16 +111,20 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func newRig(t *testing.T) *rig {
+func newRig(t *testing.T, options ...func(*oidcprovider.Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, log: new(logBuffer)}
 	addr := freeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
 	must(t, err)
 	r.broker = "http://localhost:" + port
-	r.idp = oidcprovider.Start(t, oidcprovider.Options{
+	idp := oidcprovider.Options{
 		ClientID: clientID, ClientSecret: clientSecret, RedirectURIs: []string{r.broker + broker.CallbackPath}, AccessTokenTTL: time.Hour,
-	})
+	}
+	for _, o := range options {
+		o(&idp)
+	}
+	r.idp = oidcprovider.Start(t, idp)
 	r.api = httptest.NewServer(http.HandlerFunc(serveAPI))
 	t.Cleanup(r.api.Close)
 	r.app = httptest.NewServer(r.pages())
@@ -202,6 +216,7 @@ environments:
     secret_key: %s
     name: The app
     allowed_origins: [%s]
+    webhook: {url: %s/hooks, secret: %s}
     integrations:
       acme: {provider: acme, client_id: %s, client_secret: %s, scopes: [openid, offline_access]}
       wrong: {provider: acme, client_id: %s, client_secret: another-secret, scopes: [openid]}
@@ -209,7 +224,7 @@ environments:
       basic-api: {provider: basic-api}
       machine: {provider: machine}
       open-api: {provider: open-api}
-`, addr, r.broker, secretKey, r.app.URL, clientID, clientSecret, clientID)
+`, addr, r.broker, secretKey, r.app.URL, r.app.URL, signingKey, clientID, clientSecret, clientID)
 	must(t, os.WriteFile(filepath.Join(dir, "coatcheck.yaml"), []byte(config), 0o600))
 	cmd := exec.Command(bin, "serve", "--config", filepath.Join(dir, "coatcheck.yaml"))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, r.log, r.log
@@ -328,6 +343,36 @@ func (r *rig) pages() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/node_modules/", http.StripPrefix("/node_modules/", http.FileServer(http.Dir(dir))))
 	mux.Handle("/app.mjs", http.FileServerFS(scripts))
+	mux.HandleFunc("POST /hooks", r.told)
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, q *http.Request) { http.ServeFileFS(w, q, scripts, "app.html") })
 	return mux
+}
+
+// told takes a webhook.
+func (r *rig) told(_ http.ResponseWriter, q *http.Request) {
+	h := hook{Headers: make(map[string]string)}
+	for name := range q.Header {
+		h.Headers[strings.ToLower(name)] = q.Header.Get(name)
+	}
+	body, err := io.ReadAll(q.Body)
+	if err != nil {
+		return
+	}
+	h.Body = string(body)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hooks = append(r.hooks, h)
+}
+
+// heard waits for so many webhooks.
+func (r *rig) heard(n int) []hook {
+	r.t.Helper()
+	var list []hook
+	r.until(func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		list = append([]hook(nil), r.hooks...)
+		return len(list) >= n
+	})
+	return list
 }
