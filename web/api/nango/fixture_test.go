@@ -22,6 +22,7 @@ import (
 	"github.com/coatcheck/coatcheck/providers/egress"
 	"github.com/coatcheck/coatcheck/storage/sqlite"
 	"github.com/coatcheck/coatcheck/web"
+	"github.com/coatcheck/coatcheck/web/api/nango"
 	"github.com/coatcheck/coatcheck/web/hooks"
 	"github.com/coatcheck/coatcheck/web/proxy"
 )
@@ -46,6 +47,7 @@ type site struct {
 	clock   atomic.Int64      // added to start
 	asked   atomic.Int64      // requests that providers got
 	called  atomic.Int64      // calls that went through the proxy
+	told    chan hook
 }
 
 func (s *site) now() time.Time { return start.Add(time.Duration(s.clock.Load())) }
@@ -61,7 +63,7 @@ func newSite(t testing.TB) *site {
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
 	s.config = broker.Config{
 		Store: store, Sealer: newSealer(t), Catalogue: s.catalogue(t), Now: s.now, Logger: logger, PublicURL: publicURL,
-		Courier: newCourier(t),
+		Courier: s.newCourier(t),
 	}
 	s.broker, err = broker.New(t.Context(), s.config)
 	must(t, err)
@@ -249,15 +251,34 @@ func (s *site) upstream(r *http.Request) (*http.Response, error) {
 	return w.Result(), nil
 }
 
-// newCourier judges addresses as the product does. Nothing is delivered here.
-func newCourier(t testing.TB) broker.Courier {
+// newCourier judges addresses as the product does. What it delivers, once a test lets the broker run, goes to s.told.
+func (s *site) newCourier(t testing.TB) broker.Courier {
 	t.Helper()
+	s.told = make(chan hook, 100)
 	policy, err := egress.New(egress.Options{})
 	must(t, err)
-	return hooks.New(hooks.Options{CheckURL: func(raw string) error {
-		_, err := policy.CheckURL(raw, egress.URLOptions{Literal: true})
-		return err
-	}})
+	return hooks.New(hooks.Options{
+		Client: &http.Client{Transport: transport(s.receive)}, Encode: nango.Hook, UserAgent: "test",
+		CheckURL: func(raw string) error {
+			_, err := policy.CheckURL(raw, egress.URLOptions{Literal: true})
+			return err
+		},
+	})
+}
+
+// hook is a webhook as an app gets it.
+type hook struct {
+	url, body string
+	header    http.Header
+}
+
+func (s *site) receive(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	s.told <- hook{r.URL.String(), string(body), r.Header}
+	return httptest.NewRecorder().Result(), nil
 }
 
 // sealer is what the broker asks of package crypto.

@@ -15,9 +15,7 @@ import (
 
 // What surprises somebody who reads this API for the first time, and what callers count on all the same. The numbers are
 // those of the list that the compatibility was agreed on; what may be better stands in improvements_test.go.
-//
-// 16, 17 and 18 are about webhooks to the app and are tested with them. 19 is about webhooks of providers, which are not
-// taken in.
+// 16 to 19, about webhooks, stand in surprises_hooks_test.go.
 
 // reply is an answer, read.
 type reply struct {
