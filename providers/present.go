@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,21 +29,21 @@ func (c *compiler) compileProxy() {
 	}
 	c.compileVerification(p.Verification)
 	for _, h := range c.headers {
-		if !headerName.MatchString(h.name) {
+		if !headerName().MatchString(h.name) {
 			c.fail([]string{"proxy", "headers", h.name}, "is not the name of a header")
 		}
 	}
 }
 
-var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+var headerName = expression("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 
-var statusWord = regexp.MustCompile(`^(?:([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?)$`)
+var statusWord = expression(`^(?:([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?)$`)
 
 // retryRules reads the headers and statuses that say when to come back.
 func (c *compiler) retryRules(r *rateLimit) broker.RetryRules {
 	out := broker.RetryRules{At: r.At, After: r.After, Remaining: r.Remaining}
 	for _, word := range r.ErrorCode {
-		m := statusWord.FindStringSubmatch(word)
+		m := statusWord().FindStringSubmatch(word)
 		switch {
 		case m == nil:
 			c.fail([]string{"proxy", "retry", "error_code"}, "%s is not a status such as 429, 5xx or 500-502", word)
@@ -219,7 +218,7 @@ func (k *keyPlace) present(out *broker.Presentation, sc *scope) error {
 		value = "${apiKey}"
 	}
 	t, err := parseTemplate(value)
-	if err != nil || !headerName.MatchString(k.name) {
+	if err != nil || !headerName().MatchString(k.name) {
 		return broker.ErrInvalidRequest.On("integration_config").Saying("the settings of this integration do not say where the key goes")
 	}
 	if !k.inQuery {
