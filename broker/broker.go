@@ -60,7 +60,7 @@ type Broker struct {
 	reads      *readLog
 	owner      string // this process, in leases
 	flights    singleflight.Group
-	fetches    singleflight.Group
+	fetches    *fetches
 	gates      *gate.Set
 	faults     faults
 	held       *held
@@ -90,6 +90,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		gates:    gate.New(orDefault(c.RefreshPerHost, 8), c.Now),
 		held:     newHeld(),
 		reads:    newReadLog(),
+		fetches:  newFetches(),
 		wake:     make(chan struct{}, 1),
 		stopping: make(chan struct{}),
 		workers:  orDefault(c.RefreshConcurrency, 64),
