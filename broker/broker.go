@@ -87,7 +87,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		store: c.Store, sealer: c.Sealer, catalogue: c.Catalogue, reserve: c.Reserve, clock: c.Now, log: c.Logger,
 		publicURL: c.PublicURL, dev: Loopback(origin.Hostname()),
 		owner:    uuid.NewString(),
-		gates:    gate.New(orDefault(c.RefreshPerHost, 8), c.Now),
+		gates:    gate.New(orDefault(c.RefreshPerHost, 8), orDefault(c.RefreshConcurrency, 64), c.Now),
 		held:     newHeld(),
 		reads:    newReadLog(),
 		fetches:  newFetches(),
