@@ -62,7 +62,7 @@ type Broker struct {
 	reads      *readLog
 	owner      string // this process, in leases
 	flights    singleflight.Group
-	fetches    singleflight.Group
+	fetches    *fetches
 	gates      *gate.Set
 	faults     faults
 	held       *held
@@ -91,9 +91,10 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		store: c.Store, sealer: c.Sealer, catalogue: c.Catalogue, reserve: c.Reserve, courier: c.Courier, clock: c.Now, log: c.Logger,
 		publicURL: c.PublicURL, dev: Loopback(origin.Hostname()),
 		owner:    uuid.NewString(),
-		gates:    gate.New(orDefault(c.RefreshPerHost, 8), c.Now),
+		gates:    gate.New(orDefault(c.RefreshPerHost, 8), orDefault(c.RefreshConcurrency, 64), c.Now),
 		held:     newHeld(),
 		reads:    newReadLog(),
+		fetches:  newFetches(),
 		wake:     make(chan struct{}, 1),
 		outbox:   outbox{wake: make(chan struct{}, 1), runners: make(map[string]int)},
 		stopping: make(chan struct{}),

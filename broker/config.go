@@ -15,6 +15,9 @@ const secretConfig = "connection_config."
 // configValues gives connection config as strings, as templates read it, with the secret fields put back. Lists and
 // objects are left out: no template can use them.
 func configValues(config []byte, details map[string]Secret) map[string]string {
+	if len(config) <= len("{}") && len(details) == 0 {
+		return nil
+	}
 	out := make(map[string]string)
 	for k, v := range decodeObject(config) {
 		switch v := v.(type) {

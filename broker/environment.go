@@ -37,14 +37,14 @@ type Environment struct {
 	UpdatedAt      time.Time
 }
 
-var environmentName = regexp.MustCompile(`^[a-z0-9_-]{1,255}$`)
+var environmentName = regexp.MustCompile(`^[a-z0-9_-]+$`)
 
 // Validate reports the first thing that is wrong with the environment.
 func (e *Environment) Validate() error {
 	if e.ID == "" {
 		return ErrInternal.Saying("an environment needs an id")
 	}
-	if !environmentName.MatchString(e.Name) {
+	if len(e.Name) > 255 || !environmentName.MatchString(e.Name) {
 		return ErrInvalidRequest.Saying("an environment's name has 1 to 255 of a-z, 0-9, _ and -").On("name")
 	}
 	switch e.Start {

@@ -62,6 +62,7 @@ func (b *Broker) moved(ctx context.Context, t *Ticket) error {
 	if t.Reason == ReasonOriginChanged {
 		return errMoved
 	}
+	ctx = context.WithoutCancel(ctx) // it is recorded whether the caller waits or not
 	c, err := b.store.Connection(ctx, t.Environment, t.Connection)
 	if err != nil {
 		return onConnection(err)

@@ -67,27 +67,18 @@ func (b *Broker) Outbound(ctx context.Context, who Actor, integration, key strin
 func (b *Broker) fetchTogether(ctx context.Context, k cacheKey, i *Integration) (*Outbound, error) {
 	for range 2 {
 		came := b.cache.shard(k).Load()
-		fetch := b.fetches.DoChan(string(i.ID)+"\x00"+k.key, func() (any, error) {
-			b.work.Add(1)
-			defer b.work.Done()
-			return b.fetchSafely(context.WithoutCancel(ctx), i, k.key)
-		})
-		select {
-		case <-ctx.Done():
-			return nil, ErrRefreshTimeout.Because(ctx.Err())
-		case res := <-fetch:
-			if res.Err != nil {
-				return nil, res.Err
-			}
-			if o, ok := res.Val.(*Outbound); ok && o.integration == i && o.generation >= came {
-				return o, nil
-			}
+		o, err := b.fetches.do(ctx, k, func() (*Outbound, error) { return b.fetchSafely(ctx, i, k.key) })
+		if err != nil {
+			return nil, err
+		}
+		if o.integration == i && o.generation >= came {
+			return o, nil
 		}
 	}
 	return b.fetchOutbound(ctx, i, k.key)
 }
 
-// fetchSafely turns a panic into an error: one in a shared call would end the process.
+// fetchSafely turns a panic into an error: others wait for what comes of it.
 func (b *Broker) fetchSafely(ctx context.Context, i *Integration, key string) (o *Outbound, err error) {
 	defer func() {
 		if p := recover(); p != nil {

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -11,6 +13,7 @@ import (
 type readLog struct {
 	mu      sync.Mutex
 	fetched map[ConnectionID]time.Time
+	since   time.Time // the oldest in fetched
 	audit   map[auditKey]*AuditEntry
 }
 
@@ -28,6 +31,14 @@ const maxPendingAudit = 50_000
 // flushEvery is how long what was read waits before it is written.
 const flushEvery = 5 * time.Second
 
+// Uses wait longer, because each is a row to write, anywhere in the database, and many connections are used again soon:
+// ten seconds, unless there are too many to remember. So many are written at a time that nobody waits long behind them.
+const (
+	usesWait    = 10 * time.Second
+	maxUses     = 100_000
+	usesAtATime = 500
+)
+
 func newReadLog() *readLog {
 	return &readLog{fetched: make(map[ConnectionID]time.Time), audit: make(map[auditKey]*AuditEntry)}
 }
@@ -36,6 +47,9 @@ func newReadLog() *readLog {
 func (l *readLog) used(id ConnectionID, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if len(l.fetched) == 0 {
+		l.since = at
+	}
 	if at.After(l.fetched[id]) {
 		l.fetched[id] = at
 	}
@@ -57,17 +71,29 @@ func (l *readLog) read(e AuditEntry) error {
 	return nil
 }
 
-// take empties the log.
-func (l *readLog) take() (map[ConnectionID]time.Time, []AuditEntry) {
+// takeUses gives what is noted of uses, if some of it is older than that or there is too much of it.
+func (l *readLog) takeUses(before time.Time) map[ConnectionID]time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fetched, audit := l.fetched, l.audit
-	l.fetched, l.audit = make(map[ConnectionID]time.Time), make(map[auditKey]*AuditEntry)
+	if len(l.fetched) == 0 || l.since.After(before) && len(l.fetched) < maxUses {
+		return nil
+	}
+	fetched := l.fetched
+	l.fetched = make(map[ConnectionID]time.Time)
+	return fetched
+}
+
+// takeLines empties the audit lines.
+func (l *readLog) takeLines() []AuditEntry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	audit := l.audit
+	l.audit = make(map[auditKey]*AuditEntry)
 	lines := make([]AuditEntry, 0, len(audit))
 	for _, line := range audit {
 		lines = append(lines, *line)
 	}
-	return fetched, lines
+	return lines
 }
 
 // putBack returns lines that could not be written.
@@ -84,17 +110,37 @@ func (l *readLog) putBack(lines []AuditEntry) {
 	}
 }
 
-// flushReads writes what was read since the last time.
+// flushReads writes what was read since the last time, and the uses that have waited long enough.
 func (b *Broker) flushReads(ctx context.Context) error {
-	fetched, lines := b.reads.take()
-	if len(lines) > 0 {
-		if err := b.store.AppendTrail(ctx, Trail{Audit: lines}); err != nil {
-			b.reads.putBack(lines)
+	if err := b.flushLines(ctx); err != nil {
+		return err
+	}
+	return b.flushUses(ctx, b.Now().Add(-usesWait))
+}
+
+func (b *Broker) flushLines(ctx context.Context) error {
+	lines := b.reads.takeLines()
+	if len(lines) == 0 {
+		return nil
+	}
+	err := b.store.AppendTrail(ctx, Trail{Audit: lines})
+	if err != nil {
+		b.reads.putBack(lines)
+	}
+	return err
+}
+
+// flushUses writes the uses if some are from before that. Those that cannot be written are forgotten: they come again.
+func (b *Broker) flushUses(ctx context.Context, before time.Time) error {
+	fetched := b.reads.takeUses(before)
+	for ids := range slices.Chunk(slices.Collect(maps.Keys(fetched)), usesAtATime) {
+		some := make(map[ConnectionID]time.Time, len(ids))
+		for _, id := range ids {
+			some[id] = fetched[id]
+		}
+		if err := b.store.TouchFetched(ctx, some); err != nil {
 			return err
 		}
-	}
-	if len(fetched) > 0 {
-		return b.store.TouchFetched(ctx, fetched)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 const (
 	leaseFor        = time.Minute
 	providerTimeout = 20 * time.Second
+	leaseSlack      = leaseFor - 2*providerTimeout - 5*time.Second // what a lease may last before the provider is asked
 	waiterPatience  = 25 * time.Second
 	minServed       = 30 * time.Second // a served token lasts at least so long, if it can be renewed at all
 	probeEvery      = 5 * time.Minute  // of a client that its provider refuses
@@ -37,6 +38,7 @@ type renewal struct {
 	connection  ConnectionID
 	than        int64 // the version that is not good enough
 	why         reason
+	background  bool // nobody waits for it
 }
 
 // RefreshError says that a credential could not be renewed, and what is known about it.
@@ -161,6 +163,7 @@ func notLetIn(t *target, err error) error {
 
 // attempt leases the credential, looks again, asks the provider and stores what it says.
 func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.Pass) (*Credential, error) {
+	leased := b.Now()
 	c, err := b.lease(ctx, t, r)
 	if err != nil {
 		return nil, err
@@ -183,6 +186,16 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 	if !t.mayRenew(c, h) {
 		return nil, errors.Join(b.notRenewed(ctx, t, c), b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
 	}
+	if err := b.await(ctx, pass, r); err != nil {
+		return nil, errors.Join(notLetIn(t, err), b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
+	}
+	if b.Now().Sub(leased) > leaseSlack { // its end could come before the attempt's
+		pass.Yield()
+		if err := b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt); err != nil {
+			return nil, err
+		}
+		return b.attempt(ctx, t, r, pass)
+	}
 	report, err := pass.Call()
 	if err == nil && b.isStopping() {
 		report(gate.Result{})
@@ -196,6 +209,13 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 		return nil, b.recordFailure(ctx, t, c, m, failure, doubtful || repeated)
 	}
 	return b.keep(ctx, t, c, m, got)
+}
+
+// await waits for the turn to ask the provider, as long as asking may begin at all.
+func (b *Broker) await(ctx context.Context, pass *gate.Pass, r renewal) error {
+	waiting, cancel := b.untilStopping(ctx)
+	defer cancel()
+	return pass.Wait(waiting, r.background)
 }
 
 // askGuarded asks and reports to the gate, whatever happens.

@@ -99,12 +99,15 @@ func (b *Broker) revoke(ctx context.Context, r *Revocation) error {
 // askToRevoke asks the provider through its gate. err says that it was not asked.
 func (b *Broker) askToRevoke(ctx context.Context, r Revoker, h *Holding, name string) (supported bool, failure *ProviderError, err error) {
 	entering, cancel := b.untilStopping(ctx)
+	defer cancel()
 	pass, err := b.gates.Enter(entering, name)
-	cancel()
 	if err != nil {
 		return false, nil, err
 	}
 	defer pass.Leave()
+	if err := pass.Wait(entering, false); err != nil {
+		return false, nil, err
+	}
 	report, err := pass.Call()
 	if err != nil {
 		return false, nil, err

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"sync"
@@ -84,7 +85,7 @@ func (b *Broker) drain(ctx context.Context) error {
 			b.log.LogAttrs(ctx, slog.LevelError, "renewed tokens could not be saved", slog.Int("count", len(swaps)), slog.Any("error", err))
 		}
 	}
-	return b.flushReads(ctx)
+	return errors.Join(b.flushLines(ctx), b.flushUses(ctx, b.Now()))
 }
 
 // finished waits until no work is under way, and reports whether that came true in time.

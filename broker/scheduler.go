@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/coatcheck/coatcheck/broker/internal/gate"
 )
 
 // How long the scheduler waits before it looks again: with nothing to do, with work that a closed gate holds back, and
@@ -30,7 +32,7 @@ type scheduler struct {
 
 // renewInBackground renews credentials before they expire, until ctx ends.
 func (b *Broker) renewInBackground(ctx context.Context) {
-	s := &scheduler{b: b, under: newUnderWay(b.workers, b.perHost)}
+	s := &scheduler{b: b, under: newUnderWay(gate.Ahead*b.workers, gate.Ahead*b.perHost)}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -119,7 +121,7 @@ func (s *scheduler) start(ctx context.Context, d DueRefresh, gate string) {
 		defer b.rouse()
 		defer s.under.end(d.Connection, gate)
 		ctx := context.WithoutCancel(ctx)
-		c, err := b.renew(ctx, renewal{environment: d.Environment, connection: d.Connection, why: whenDue})
+		c, err := b.renew(ctx, renewal{environment: d.Environment, connection: d.Connection, why: whenDue, background: true})
 		b.settle(ctx, d, c, err)
 	})
 }
@@ -170,7 +172,8 @@ func (b *Broker) rouse() {
 	}
 }
 
-// underWay are the renewals that the scheduler has started, in all and at each gate.
+// underWay are the renewals that the scheduler has started, in all and at each gate. They are more than may call at a time:
+// some are leased before it is their turn, and some stored after it.
 type underWay struct {
 	mu      sync.Mutex
 	ids     map[ConnectionID]struct{}

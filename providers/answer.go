@@ -88,7 +88,7 @@ func (r *answerRules) errorIn(raw jsontext.Value, status int) *verdict {
 	}
 	for _, path := range paths {
 		x, ok := lookup(raw, path)
-		if code := scalarText(x); ok && code != "" && errorCode.MatchString(code) {
+		if code := scalarText(x); ok && len(code) <= maxErrorCode && errorCode().MatchString(code) {
 			v.codes = append(v.codes, code)
 		}
 	}

@@ -1,6 +1,8 @@
 package providers
 
 import (
+	"net/url"
+	"sync"
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
@@ -10,11 +12,15 @@ import (
 type base struct {
 	spec *spec
 	deps *deps
+	// staticBase is the API's address where the entry gives one without placeholders. It is the same for every connection,
+	// and for whoever gets it to read only.
+	staticBase func() (*url.URL, error)
 }
 
 // newProvider gives the provider of a spec: what the mode can do is what interfaces it has.
 func newProvider(s *spec, d *deps) broker.Provider {
 	b := base{spec: s, deps: d}
+	b.staticBase = sync.OnceValues(func() (*url.URL, error) { return b.expandBase(&scope{}) })
 	if !s.facts.Usable {
 		return &unsupported{b}
 	}

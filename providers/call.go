@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -22,14 +21,14 @@ type callSpec struct {
 	body    string
 }
 
-var callText = regexp.MustCompile(`^(GET|HEAD|POST|PUT|DELETE) (\S.*)$`)
+var callText = expression(`^(GET|HEAD|POST|PUT|DELETE) (\S.*)$`)
 
 // call parses a call; nil if it is empty or cannot work here.
 func (c *compiler) call(path []string, s string, headers pairs) *callSpec {
 	if s == "" {
 		return nil
 	}
-	m := callText.FindStringSubmatch(s)
+	m := callText().FindStringSubmatch(s)
 	if m == nil {
 		c.broken(path, "is not of the form METHOD URL")
 		return nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -112,8 +111,10 @@ func unreachable(err error) *broker.Error {
 	return broker.ErrUnreachable
 }
 
-// errorCode is the form of codes that are shown as they are.
-var errorCode = regexp.MustCompile(`^[A-Za-z0-9_.:-]{1,64}$`)
+// errorCode is the form of codes that are shown as they are, if they have at most maxErrorCode characters.
+var errorCode = expression(`^[A-Za-z0-9_.:-]+$`)
+
+const maxErrorCode = 64
 
 // maxText is the length of a shown description, in characters.
 const maxText = 300

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/coatcheck/coatcheck/broker"
 )
@@ -37,11 +38,11 @@ var secretNames = []string{
 	"client_private_key", "private_key", "privateKey",
 }
 
-var fieldFormats = map[string]*regexp.Regexp{
-	"hostname": regexp.MustCompile(`^[a-zA-Z0-9.-]+$`),
-	"uuid":     regexp.MustCompile(`^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`),
-	"uri":      regexp.MustCompile(`^https?://[^\s]+$`),
-	"email":    regexp.MustCompile(`^[^@\s]+@[^@\s]+$`),
+var fieldFormats = map[string]func() *regexp.Regexp{
+	"hostname": expression(`^[a-zA-Z0-9.-]+$`),
+	"uuid":     expression(`^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`),
+	"uri":      expression(`^https?://[^\s]+$`),
+	"email":    expression(`^[^@\s]+@[^@\s]+$`),
 }
 
 // maxValue is the length of the longest value of connection config.
@@ -64,7 +65,7 @@ func (f *field) check(v string, trusted bool) error {
 		return invalid(f.Name, "is not one of those to choose from")
 	case f.pattern != nil && !f.pattern.MatchString(v):
 		return invalid(f.Name, "does not have the form that the provider needs")
-	case fieldFormats[f.Format] != nil && !fieldFormats[f.Format].MatchString(v):
+	case fieldFormats[f.Format] != nil && !fieldFormats[f.Format]().MatchString(v):
 		return invalid(f.Name, "is not of the format "+f.Format)
 	}
 	return nil
@@ -162,4 +163,10 @@ func anchored(pattern string) (string, error) {
 	}
 	_, err := regexp.Compile(left + pattern + right)
 	return left + pattern + right, err
+}
+
+// expression compiles a regular expression when it is first needed: compiling all of them would take a part of each start
+// that shows.
+func expression(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
 }

@@ -2,7 +2,6 @@ package providers
 
 import (
 	"errors"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +13,7 @@ type instant struct {
 	layout string // empty: ISO 8601 with milliseconds
 }
 
-var instantOffset = regexp.MustCompile(`^([+-][0-9]{1,6}):([a-z]+)(?::(.*))?$`)
+var instantOffset = expression(`^([+-][0-9]{1,6}):([a-z]+)(?::(.*))?$`)
 
 var instantUnits = map[string]time.Duration{
 	"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour, "week": 7 * 24 * time.Hour,
@@ -27,7 +26,7 @@ func parseInstant(s string) (instant, error) {
 	if s == "" {
 		return instant{}, nil
 	}
-	m := instantOffset.FindStringSubmatch(s)
+	m := instantOffset().FindStringSubmatch(s)
 	if m == nil {
 		return instant{}, errors.New("the time of ${now} is not of the form +5:minutes:FORMAT")
 	}

@@ -267,7 +267,7 @@ func (p *oauth1Provider) credentialIn(a *reply, secrets ...string) (map[string]s
 // problemIn says what an answer tells of an error: in the parameters of the protocol's problem reporting extension, or in
 // JSON.
 func (p *oauth1Provider) problemIn(a *reply, form map[string]string) *verdict {
-	if code := form["oauth_problem"]; errorCode.MatchString(code) {
+	if code := form["oauth_problem"]; errorCode().MatchString(code) {
 		return &verdict{code: code, codes: []string{code}, text: form["oauth_problem_advice"]}
 	}
 	if raw := jsontext.Value(bytes.TrimSpace(a.body)); raw.Kind() == '{' && raw.IsValid() {

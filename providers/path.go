@@ -16,7 +16,10 @@ func lookup(raw jsontext.Value, path string) (jsontext.Value, bool) {
 	if v, ok := member(raw, path); ok {
 		return v, true
 	}
-	path = strings.NewReplacer("[", ".", "]", "").Replace(path)
+	if !strings.ContainsAny(path, ".[") {
+		return nil, false
+	}
+	path = strings.ReplaceAll(strings.ReplaceAll(path, "[", "."), "]", "")
 	for key := range strings.SplitSeq(path, ".") {
 		var ok bool
 		if raw, ok = member(raw, key); !ok {

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,21 +29,21 @@ func (c *compiler) compileProxy() {
 	}
 	c.compileVerification(p.Verification)
 	for _, h := range c.headers {
-		if !headerName.MatchString(h.name) {
+		if !headerName().MatchString(h.name) {
 			c.fail([]string{"proxy", "headers", h.name}, "is not the name of a header")
 		}
 	}
 }
 
-var headerName = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
+var headerName = expression("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")
 
-var statusWord = regexp.MustCompile(`^(?:([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?)$`)
+var statusWord = expression(`^(?:([1-5])xx|([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?)$`)
 
 // retryRules reads the headers and statuses that say when to come back.
 func (c *compiler) retryRules(r *rateLimit) broker.RetryRules {
 	out := broker.RetryRules{At: r.At, After: r.After, Remaining: r.Remaining}
 	for _, word := range r.ErrorCode {
-		m := statusWord.FindStringSubmatch(word)
+		m := statusWord().FindStringSubmatch(word)
 		switch {
 		case m == nil:
 			c.fail([]string{"proxy", "retry", "error_code"}, "%s is not a status such as 429, 5xx or 500-502", word)
@@ -70,7 +69,7 @@ func (b *base) Present(h *broker.Holding) (*broker.Presentation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.presentBase(out, h, b.scope(h)); err != nil {
+	if err := b.presentBase(out, h); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -78,7 +77,6 @@ func (b *base) Present(h *broker.Holding) (*broker.Presentation, error) {
 
 // presentTo is Present for calls that have an address of their own.
 func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
-	sc := b.scope(h)
 	out := &broker.Presentation{Retry: b.spec.retry}
 	if v := b.modeHeader(h); v != "" {
 		if !printable(v) {
@@ -86,7 +84,12 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 		}
 		out.Headers = append(out.Headers, broker.Header{Key: "Authorization", Values: []string{v}})
 	}
-	if k := b.integrationKey(h); k != nil {
+	k := b.integrationKey(h)
+	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.mode != modeOAuth1 {
+		return out, nil
+	}
+	sc := b.scope(h)
+	if k != nil {
 		if err := k.present(out, sc); err != nil {
 			return nil, err
 		}
@@ -119,22 +122,31 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 }
 
 // presentBase finds the API's address.
-func (b *base) presentBase(out *broker.Presentation, h *broker.Holding, sc *scope) error {
+func (b *base) presentBase(out *broker.Presentation, h *broker.Holding) (err error) {
 	if own := setting(h, "baseUrl"); own != "" && slices.ContainsFunc(b.spec.entry.IntegrationConfig, func(f namedField) bool { return f.Name == "baseUrl" }) {
 		u, err := b.deps.checkURL(strings.TrimSuffix(own, "/"), true)
 		out.BaseURL = u
 		return err
 	}
-	if b.spec.api == nil {
+	switch {
+	case b.spec.api == nil:
 		return nil
-	}
-	u, err := b.spec.api.expand(sc, b.deps.checkURL)
-	if err != nil {
+	case b.spec.api.static() != "":
+		out.BaseURL, err = b.staticBase()
 		return err
 	}
+	out.BaseURL, err = b.expandBase(b.scope(h))
+	return err
+}
+
+// expandBase gives the API's address for what is in scope.
+func (b *base) expandBase(sc *scope) (*url.URL, error) {
+	u, err := b.spec.api.expand(sc, b.deps.checkURL)
+	if err != nil {
+		return nil, err
+	}
 	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), strings.TrimSuffix(u.RawPath, "/")
-	out.BaseURL = u
-	return nil
+	return u, nil
 }
 
 // modeHeader is the Authorization header of the mode; an API key has none.
@@ -225,7 +237,7 @@ func (k *keyPlace) present(out *broker.Presentation, sc *scope) error {
 		value = "${apiKey}"
 	}
 	t, err := parseTemplate(value)
-	if err != nil || !headerName.MatchString(k.name) {
+	if err != nil || !headerName().MatchString(k.name) {
 		return broker.ErrInvalidRequest.On("integration_config").Saying("the settings of this integration do not say where the key goes")
 	}
 	if !k.inQuery {

@@ -160,7 +160,7 @@ func (c *compiler) general() {
 	if e.PKCE == "forbidden" && e.PKCEReason == "" {
 		c.fail([]string{"pkce"}, "forbidden needs a pkce_reason")
 	}
-	if !lifetimeWord.MatchString(e.AccessTokenLifetime) {
+	if !lifetimeWord().MatchString(e.AccessTokenLifetime) {
 		c.fail([]string{"access_token_lifetime"}, "is neither seconds nor one of never, configurable, unknown")
 	}
 	if e.Usable != nil && !*e.Usable {
@@ -171,7 +171,7 @@ func (c *compiler) general() {
 	}
 }
 
-var lifetimeWord = regexp.MustCompile(`^(?:[1-9][0-9]*|never|configurable|unknown|)$`)
+var lifetimeWord = expression(`^(?:[1-9][0-9]*|never|configurable|unknown|)$`)
 
 // scripts notes the code of another program that an entry names. Ours is named by nobody.
 func (c *compiler) scripts() {

@@ -3,7 +3,6 @@ package providers
 import (
 	"encoding/base64"
 	"errors"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +29,7 @@ type part struct {
 }
 
 // refName is what a placeholder may name; the dash and the second dot occur in names of connection config.
-var refName = regexp.MustCompile(`^[A-Za-z0-9_.-]+$`)
+var refName = expression(`^[A-Za-z0-9_.-]+$`)
 
 // parseTemplate reads a template. A placeholder that is not closed is an error, as is an empty one.
 func parseTemplate(s string) (*template, error) {
@@ -132,7 +131,7 @@ func (p *templateParser) placeholder() (part, error) {
 		}
 		return part{fn: name}, nil
 	}
-	if !refName.MatchString(name) {
+	if !refName().MatchString(name) {
 		return part{fn: name}, nil // unknown, and reported as such
 	}
 	return part{ref: name}, nil

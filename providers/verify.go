@@ -80,7 +80,7 @@ func (b *base) verifyBase(h *broker.Holding) (*url.URL, error) {
 		return over.expand(b.scope(h), b.deps.checkURL)
 	}
 	p := &broker.Presentation{}
-	err := b.presentBase(p, h, b.scope(h))
+	err := b.presentBase(p, h)
 	return p.BaseURL, err
 }
 

@@ -3,8 +3,8 @@ package web
 import (
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
+	"sync"
 
 	"github.com/gorilla/mux"
 
@@ -15,52 +15,48 @@ import (
 // router finds the row that a request belongs to.
 type router struct {
 	gate  *kit.Gate
-	mux   *mux.Router
 	paths paths
+	rows  map[endpoint]func() http.Handler
 	own   kit.Surface // tells the router's own failures
 }
 
+// endpoint is a row as a request finds it.
+type endpoint struct{ method, path string }
+
 func newRouter(gate *kit.Gate, surfaces []kit.Surface) *router {
 	rt := &router{
-		gate: gate,
-		// As sent: an encoded slash belongs to an id, and nothing is cleaned by a redirect that loses the body.
-		mux:   mux.NewRouter().SkipClean(true).UseEncodedPath(),
+		gate:  gate,
 		paths: make(paths),
+		rows:  make(map[endpoint]func() http.Handler),
 		own:   kit.Surface{Name: "router"},
 	}
-	var all []mounted
 	for _, s := range surfaces {
 		for _, row := range s.Routes {
 			row.Path = trimSlash(row.Path)
-			all = append(all, mounted{&s, row})
+			rt.mount(&s, row)
 		}
 	}
-	// mux takes the first row that fits. The brace sorts behind letters, so fixed segments win over ids.
-	slices.SortFunc(all, func(x, y mounted) int { return strings.Compare(x.row.Path, y.row.Path) })
-	for _, m := range all {
-		rt.mount(m)
-	}
-	// What the paths know, mux knows too, so neither of these is reached; a mistake there must not be a page of mux.
-	rt.mux.NotFoundHandler = rt.refuse(broker.ErrNotFound)
-	rt.mux.MethodNotAllowedHandler = rt.refuse(broker.ErrMethodNotAllowed)
 	return rt
 }
 
-// mounted is a row and the surface that it belongs to.
-type mounted struct {
-	surface *kit.Surface
-	row     kit.Route
-}
-
-func (rt *router) mount(m mounted) {
-	methods := []string{m.row.Method}
-	if m.row.Method == http.MethodGet {
+// mount lets the paths find the row, and mux read the variables of its path. That is prepared when the row is first asked
+// for: mux compiles an expression for each, and all of them together take a part of each start that shows.
+func (rt *router) mount(s *kit.Surface, row kit.Route) {
+	methods := []string{row.Method}
+	if row.Method == http.MethodGet {
 		methods = append(methods, http.MethodHead)
 	}
+	handler := sync.OnceValue(func() http.Handler {
+		// As sent: an encoded slash belongs to an id, and nothing is cleaned by a redirect that loses the body.
+		m := mux.NewRouter().SkipClean(true).UseEncodedPath()
+		m.Handle(row.Path, withPathValues(rt.gate.Handler(s, row)))
+		m.NotFoundHandler = rt.refuse(broker.ErrNotFound) // not reached: the paths know what mux knows
+		return m
+	})
 	for _, method := range methods {
-		rt.paths.add(method, m.row)
+		rt.paths.add(method, row)
+		rt.rows[endpoint{method, row.Path}] = handler
 	}
-	rt.mux.Handle(m.row.Path, withPathValues(rt.gate.Handler(m.surface, m.row))).Methods(methods...)
 }
 
 // withPathValues hands the variable segments on, decoded.
@@ -80,9 +76,9 @@ func withPathValues(next http.Handler) http.Handler {
 // ServeHTTP folds the path and hands the request to its row.
 func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	sent := r.URL.EscapedPath()
-	path, _, ok := rt.paths.fold(r.Method, sent)
+	path, row, ok := rt.paths.fold(r.Method, sent)
 	if ok {
-		rt.mux.ServeHTTP(w, rewritten(r, path))
+		rt.rows[endpoint{r.Method, row.Path}]().ServeHTTP(w, rewritten(r, path))
 		return
 	}
 	rows := rt.paths.all(sent)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync"
 
 	"github.com/coatcheck/coatcheck/crypto"
 )
@@ -17,7 +18,7 @@ import (
 //go:embed demo.html
 var demoPage string
 
-var demoTemplate = template.Must(template.New("demo").Parse(demoPage))
+var demoTemplate = sync.OnceValue(func() *template.Template { return template.Must(template.New("demo").Parse(demoPage)) })
 
 // demoApp stands for an app that uses the broker: a page and the few calls that its backend makes. It knows the broker
 // by its HTTP API alone.
@@ -39,7 +40,7 @@ func (a *demoApp) handler() http.Handler {
 func (a *demoApp) page(w http.ResponseWriter, _ *http.Request) {
 	var out bytes.Buffer
 	nonce := crypto.NewToken("")
-	err := demoTemplate.Execute(&out, map[string]string{
+	err := demoTemplate().Execute(&out, map[string]string{
 		"Nonce": nonce, "Broker": a.broker, "Key": a.key, "Integration": demoIntegration, "Connection": demoConnection,
 	})
 	if err != nil {

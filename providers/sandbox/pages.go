@@ -9,12 +9,14 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 )
 
 //go:embed pages.html
 var pagesHTML string
 
-var pages = template.Must(template.New("pages").Parse(pagesHTML))
+// pages are parsed when the first one is wanted: most processes that this is built into never show one.
+var pages = sync.OnceValue(func() *template.Template { return template.Must(template.New("pages").Parse(pagesHTML)) })
 
 // permission is a scope and what the consent page says of it; nothing, for a scope the sandbox has not.
 type permission struct{ Scope, Meaning string }
@@ -96,7 +98,7 @@ func (s *Server) formTargets(req request) string {
 func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name string, v view, formTargets string) {
 	v.Nonce = rand.Text()
 	var page bytes.Buffer
-	if err := pages.ExecuteTemplate(&page, name, v); err != nil {
+	if err := pages().ExecuteTemplate(&page, name, v); err != nil {
 		s.log.ErrorContext(r.Context(), "sandbox page", "page", name, "error", err)
 		http.Error(w, "the page could not be made", http.StatusInternalServerError)
 		return

@@ -143,11 +143,13 @@ func (c *conn) close() {
 	_ = c.sql.Close()
 }
 
-// pool hands out reading connections. They are opened when they are first needed, so that a start does not wait for them.
+// pool hands out reading connections. One is opened when none that is open is free, so that a start, which reads one thing
+// after the other, opens one.
 type pool struct {
 	forever context.Context
 	db      *sql.DB
-	idle    chan *conn    // nil: a place for one that is not open
+	idle    chan *conn    // open and free
+	vacant  chan struct{} // holds one for each that is not open
 	listing chan struct{} // holds one for each list under way
 	closed  chan struct{}
 	once    sync.Once
@@ -155,31 +157,39 @@ type pool struct {
 
 func newPool(forever context.Context, db *sql.DB) *pool {
 	p := &pool{
-		forever: forever, db: db,
-		idle: make(chan *conn, readerCount), listing: make(chan struct{}, listerCount), closed: make(chan struct{}),
+		forever: forever, db: db, idle: make(chan *conn, readerCount), vacant: make(chan struct{}, readerCount),
+		listing: make(chan struct{}, listerCount), closed: make(chan struct{}),
 	}
 	for range readerCount {
-		p.idle <- nil
+		p.vacant <- struct{}{}
 	}
 	return p
 }
 
 // take waits for a connection until ctx ends.
 func (p *pool) take(ctx context.Context) (*conn, error) {
-	var c *conn
 	select {
 	case <-p.closed:
 		return nil, errClosed
-	case c = <-p.idle:
+	default:
+	}
+	select {
+	case c := <-p.idle:
+		return c, nil
+	default:
+	}
+	select {
+	case <-p.closed:
+		return nil, errClosed
+	case c := <-p.idle:
+		return c, nil
+	case <-p.vacant:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if c != nil {
-		return c, nil
-	}
 	c, err := connect(p.forever, p.db) //nolint:contextcheck // it outlives who asks first
 	if err != nil {
-		p.idle <- nil
+		p.vacant <- struct{}{}
 	}
 	return c, err
 }
@@ -188,7 +198,8 @@ func (p *pool) take(ctx context.Context) (*conn, error) {
 func (p *pool) put(c *conn) {
 	if c.broken {
 		c.close()
-		c = nil
+		p.vacant <- struct{}{}
+		return
 	}
 	p.idle <- c
 }
@@ -198,8 +209,10 @@ func (p *pool) close() {
 	p.once.Do(func() {
 		close(p.closed)
 		for range readerCount {
-			if c := <-p.idle; c != nil {
+			select {
+			case c := <-p.idle:
 				c.close()
+			case <-p.vacant:
 			}
 		}
 		_ = p.db.Close()

@@ -73,7 +73,7 @@ func TestPragmasAreInForceOnEveryConnection(t *testing.T) {
 			"page_size": "8192", "query_only": "0",
 		}
 		if reads {
-			want["query_only"] = "1"
+			want["query_only"], want["cache_size"] = "1", "-512"
 		}
 		for name, value := range want {
 			var got string

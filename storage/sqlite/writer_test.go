@@ -327,10 +327,14 @@ func TestABrokenConnectionIsReplaced(t *testing.T) {
 	if after <= before {
 		t.Error("what happened while there was no connection is not known, and must count as a change")
 	}
+	var readers []*conn // all of them at once, or it would be the same one each time
 	for range readerCount {
 		c, err := d.readers.take(t.Context())
 		ok(t, err)
 		ok(t, c.sql.Close())
+		readers = append(readers, c)
+	}
+	for _, c := range readers {
 		d.readers.put(c)
 	}
 	for range readerCount { // each finds its connection broken, and gives it up

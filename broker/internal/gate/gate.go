@@ -34,15 +34,17 @@ type Result struct {
 
 // Set holds a gate for each name. Gates of names that are not in use are dropped.
 type Set struct {
-	width int64
-	now   func() time.Time
+	width      int64
+	background *semaphore.Weighted
+	now        func() time.Time
 
 	mu    sync.Mutex
 	gates map[string]*gate
 }
 
 type gate struct {
-	slots   *semaphore.Weighted
+	places  *semaphore.Weighted
+	calls   *semaphore.Weighted
 	breaker *gobreaker.TwoStepCircuitBreaker[any]
 
 	mu        sync.Mutex
@@ -50,15 +52,20 @@ type gate struct {
 	users     int
 }
 
-// New makes a set whose gates let width calls through at a time.
-func New(width int, now func() time.Time) *Set {
-	return &Set{width: int64(width), now: now, gates: make(map[string]*gate)}
+// Ahead is how many places there are for each call that may be made at a time: what comes before a call and after it,
+// such as commits, keeps nobody else from calling.
+const Ahead = 2
+
+// New makes a set whose gates let width calls through at a time each, and background calls that are made in the
+// background all together.
+func New(width, background int, now func() time.Time) *Set {
+	return &Set{width: int64(width), background: semaphore.NewWeighted(int64(background)), now: now, gates: make(map[string]*gate)}
 }
 
-// Enter waits for a place. The error is *ClosedError or ctx's. The place must be given back with [Pass.Leave].
+// Enter waits for a place, in which a call can be prepared. The error is *ClosedError or ctx's. The place must be given back with [Pass.Leave].
 func (s *Set) Enter(ctx context.Context, name string) (*Pass, error) {
 	g := s.take(name)
-	if err := g.slots.Acquire(ctx, 1); err != nil {
+	if err := g.places.Acquire(ctx, 1); err != nil {
 		s.drop(name, g)
 		return nil, err
 	}
@@ -70,22 +77,52 @@ func (s *Set) Enter(ctx context.Context, name string) (*Pass, error) {
 	return p, nil
 }
 
-// Pass is a place at a gate.
+// Pass is a place at a gate. One goroutine uses it.
 type Pass struct {
 	set  *Set
 	name string
 	gate *gate
+	turn []*semaphore.Weighted // what was taken for the turn to call
 }
 
 // Leave gives the place back.
 func (p *Pass) Leave() {
-	p.gate.slots.Release(1)
+	p.Yield()
+	p.gate.places.Release(1)
 	p.set.drop(p.name, p.gate)
 }
 
-// Call is asked right before a call is made, and its report must be made after it: what was not called says nothing about
-// the server. The error is *ClosedError.
+// Wait waits for the turn to call, which ends with the call's report. A turn in the background is one of all gates' too.
+// The error is ctx's.
+func (p *Pass) Wait(ctx context.Context, background bool) error {
+	wanted := []*semaphore.Weighted{p.gate.calls}
+	if background {
+		wanted = append(wanted, p.set.background)
+	}
+	for _, s := range wanted {
+		if err := s.Acquire(ctx, 1); err != nil {
+			p.Yield()
+			return err
+		}
+		p.turn = append(p.turn, s)
+	}
+	return nil
+}
+
+// Yield gives the turn back, if there is one.
+func (p *Pass) Yield() {
+	for _, s := range p.turn {
+		s.Release(1)
+	}
+	p.turn = nil
+}
+
+// Call is asked right before a call is made, by whoever has the turn, and its report must be made after it: what was not
+// called says nothing about the server. The error is *ClosedError.
 func (p *Pass) Call() (report func(Result), err error) {
+	if wait := p.gate.wait(p.set.now()); wait > 0 {
+		return nil, &ClosedError{RetryAfter: wait}
+	}
 	done, err := p.gate.breaker.Allow()
 	if err != nil {
 		return nil, &ClosedError{RetryAfter: coolDown}
@@ -97,6 +134,7 @@ func (p *Pass) Call() (report func(Result), err error) {
 		} else {
 			done(nil)
 		}
+		p.Yield()
 	}, nil
 }
 
@@ -140,7 +178,7 @@ func (s *Set) take(name string) *gate {
 	defer s.mu.Unlock()
 	g, ok := s.gates[name]
 	if !ok {
-		g = &gate{slots: semaphore.NewWeighted(s.width), breaker: newBreaker(name)}
+		g = &gate{places: semaphore.NewWeighted(Ahead * s.width), calls: semaphore.NewWeighted(s.width), breaker: newBreaker(name)}
 		s.gates[name] = g
 	}
 	g.users++

@@ -27,7 +27,7 @@ func (c *check) tags(in map[string]string, path ...string) map[string]string {
 	out := make(map[string]string, len(in))
 	for _, key := range slices.Sorted(maps.Keys(in)) {
 		here := append(slices.Clone(path), key)
-		if len(key) > maxTagKey || !tagKeyForm.MatchString(key) {
+		if len(key) > maxTagKey || !tagKeyForm().MatchString(key) {
 			c.add(codeKey, "Invalid key: a tag key begins with a letter, then has a-z, A-Z, 0-9, _-./, 64 characters in all", here...)
 		}
 		lower := strings.ToLower(key)
@@ -108,7 +108,7 @@ func derivedTags(u *broker.EndUser) map[string]string {
 		if u.Tags[key] == "" {
 			return out
 		}
-		if name := strings.ToLower(truncate(key, maxTagKey)); tagKeyForm.MatchString(name) {
+		if name := strings.ToLower(truncate(key, maxTagKey)); tagKeyForm().MatchString(name) {
 			all[name] = truncate(u.Tags[key], maxTagValue)
 		}
 	}

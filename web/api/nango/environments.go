@@ -3,7 +3,6 @@ package nango
 import (
 	"errors"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -27,7 +26,7 @@ func (a *api) environmentRoutes(doors kit.Doors) []kit.Route {
 }
 
 var (
-	environmentNameForm = regexp.MustCompile(`^[a-z0-9_-]+$`)
+	environmentNameForm = expression(`^[a-z0-9_-]+$`)
 	isEnvironmentName   = []rule{atMost(255), matching(environmentNameForm, "Invalid string: an environment's name has a-z, 0-9, _ and -")}
 )
 

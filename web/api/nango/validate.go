@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -64,9 +65,9 @@ func atMost(n int) rule {
 	}
 }
 
-func matching(re *regexp.Regexp, message string) rule {
+func matching(form func() *regexp.Regexp, message string) rule {
 	return func(s string) (string, string) {
-		if !re.MatchString(s) {
+		if !form().MatchString(s) {
 			return codeFormat, message
 		}
 		return "", ""
@@ -74,13 +75,19 @@ func matching(re *regexp.Regexp, message string) rule {
 }
 
 var (
-	integrationKeyForm = regexp.MustCompile(`^[a-zA-Z0-9~:.@ _-]+$`)
-	providerNameForm   = regexp.MustCompile(`^[a-zA-Z0-9_-]+$`)
-	connectionIDForm   = regexp.MustCompile(`^[a-zA-Z0-9,.;:=+~[\]|@${}"'\\/_ -]+$`)
-	tagKeyForm         = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_./-]*$`)
-	scopeListForm      = regexp.MustCompile(`^([0-9a-zA-Z:/_.*-]+(,[0-9a-zA-Z:/_.*-]+)*)?$`)
-	emailForm          = regexp.MustCompile(`^[A-Za-z0-9_'+-]+(\.[A-Za-z0-9_'+-]+)*@([A-Za-z0-9][A-Za-z0-9-]*\.)+[A-Za-z]{2,}$`)
+	integrationKeyForm = expression(`^[a-zA-Z0-9~:.@ _-]+$`)
+	providerNameForm   = expression(`^[a-zA-Z0-9_-]+$`)
+	connectionIDForm   = expression(`^[a-zA-Z0-9,.;:=+~[\]|@${}"'\\/_ -]+$`)
+	tagKeyForm         = expression(`^[a-zA-Z][a-zA-Z0-9_./-]*$`)
+	scopeListForm      = expression(`^([0-9a-zA-Z:/_.*-]+(,[0-9a-zA-Z:/_.*-]+)*)?$`)
+	emailForm          = expression(`^[A-Za-z0-9_'+-]+(\.[A-Za-z0-9_'+-]+)*@([A-Za-z0-9][A-Za-z0-9-]*\.)+[A-Za-z]{2,}$`)
 )
+
+// expression compiles a regular expression when it is first needed: compiling all of them would take a part of each start
+// that shows.
+func expression(text string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })
+}
 
 // Rules of values that turn up in many places.
 var (
