@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/web/internal/kit"
@@ -16,7 +15,8 @@ type stopped struct {
 	err      error
 	app      string // what end users call it; empty: unknown
 	provider string
-	retry    string // address to try again at; empty: there is none
+	retry    string  // address to try again at; empty: there is none
+	manner   *manner // nil: as the request asks
 }
 
 func (s *stopped) Error() string { return s.err.Error() }
@@ -67,33 +67,24 @@ func (u *UI) failurePage(r *http.Request, err error, e *broker.Error) failurePag
 	if f := (*broker.FlowError)(nil); errors.As(err, &f) {
 		flow = *f
 	}
-	say := u.sayer(cmp.Or(stop.app, label(flow.Environment)), cmp.Or(stop.provider, flow.Provider))
-	text := u.texts.failure(e.Code)
+	l := lookOf(r)
+	if stop.manner != nil {
+		l = stop.manner.look(r)
+	}
+	say := l.sayer(cmp.Or(stop.app, label(flow.Environment)), cmp.Or(stop.provider, flow.Provider))
+	text := l.failure(e.Code)
 	page := failurePage{
-		frame: u.result(say(text.Title)), Text: say(text.Text), Next: say(text.Next), Calm: text.Calm,
+		frame: u.result(l, say(text.Title)), Text: say(text.Text), Next: say(text.Next), Calm: text.Calm,
 		Retry: stop.retry, Code: e.Code, RequestID: kit.RequestID(r),
 	}
 	if flow.Detail != "" {
-		page.Said, page.Detail = say(u.texts.ProviderSaid), flow.Detail
+		page.Said, page.Detail = say(l.ProviderSaid), flow.Detail
 	}
 	if page.Address = webAddress(flow.ReturnURL, true); page.Address != "" {
-		page.Link = say(u.texts.DoneReturn)
+		page.Link = say(l.DoneReturn)
 	}
 	page.Outcome = u.outcome(flow.Session, flow.Environment, message{Status: "error", ErrorCode: e.Code}, "")
 	return page
-}
-
-// sayer fills the names into texts, or what stands for them where they are unknown. A name keeps its letters, but what
-// stands for one begins a sentence as words do.
-func (u *UI) sayer(app, provider string) func(string) string {
-	app, provider = cmp.Or(app, u.texts.TheApp), cmp.Or(provider, u.texts.Provider)
-	return func(text string) string {
-		text = fill(text, "{app}", app, "{provider}", provider)
-		if strings.HasPrefix(text, u.texts.TheApp) || strings.HasPrefix(text, u.texts.Provider) {
-			return strings.ToUpper(text[:1]) + text[1:]
-		}
-		return text
-	}
 }
 
 // label gives what end users call an environment; empty: it is unknown.

@@ -26,7 +26,7 @@ func (u *UI) done(w http.ResponseWriter, r *http.Request, who broker.Actor) erro
 		return err
 	}
 	return u.showDone(w, r, success{
-		name: u.nameOf(r.Context(), who, r.PathValue("key")), connection: n.Connection, again: n.Reconnected, session: session,
+		look: lookOf(r), name: u.nameOf(r.Context(), who, r.PathValue("key")), connection: n.Connection, again: n.Reconnected, session: session,
 		env: env, returnURL: session.ReturnURL,
 	})
 }
@@ -43,10 +43,10 @@ func (u *UI) callback(w http.ResponseWriter, r *http.Request, who broker.Actor) 
 		IP: who.IP, RequestID: who.RequestID,
 	})
 	if err != nil {
-		return &stopped{err: err, retry: u.retry(r, cookie, err)}
+		return &stopped{err: err, manner: &cookie.manner, retry: u.retry(r, cookie, err)}
 	}
 	return u.showDone(w, r, success{
-		name: o.Facts.DisplayName, connection: o.Key, again: o.Reconnected, session: o.Session, env: o.Environment, returnURL: o.ReturnURL,
+		look: cookie.look(r), name: o.Facts.DisplayName, connection: o.Key, again: o.Reconnected, session: o.Session, env: o.Environment, returnURL: o.ReturnURL,
 	})
 }
 
@@ -64,7 +64,7 @@ func (u *UI) retry(r *http.Request, cookie flowCookie, err error) string {
 	if _, err := u.broker.ConnectForm(r.Context(), who, cookie.Integration); err != nil {
 		return ""
 	}
-	return address(formPath(cookie.Integration), cookie.Token)
+	return cookie.address(formPath(cookie.Integration), cookie.Token)
 }
 
 // reposted are the parameters of a provider's POST that are sent on. Every value of each is, so that a repeated one is
@@ -77,7 +77,8 @@ func (u *UI) repost(w http.ResponseWriter, r *http.Request, _ broker.Actor) erro
 	if err := parseForm(r); err != nil {
 		return err
 	}
-	page := repostPage{frame: u.result(u.texts.RepostTitle), Action: r.URL.EscapedPath()}
+	l := manner{}.look(r)
+	page := repostPage{frame: u.result(l, l.RepostTitle), Action: r.URL.EscapedPath()}
 	for _, name := range reposted {
 		for _, value := range r.PostForm[name] {
 			page.Fields = append(page.Fields, param{name, value})
@@ -88,6 +89,7 @@ func (u *UI) repost(w http.ResponseWriter, r *http.Request, _ broker.Actor) erro
 
 // success is what the page says that tells of one.
 type success struct {
+	look
 	name       string // what was connected; empty: it is gone
 	connection string // its key
 	again      bool
@@ -97,14 +99,14 @@ type success struct {
 }
 
 func (u *UI) showDone(w http.ResponseWriter, r *http.Request, s success) error {
-	say := u.sayer(label(s.env), s.name)
-	title := u.texts.DoneTitle
+	say := s.sayer(label(s.env), s.name)
+	title := s.DoneTitle
 	if s.again {
-		title = u.texts.DoneAgainTitle
+		title = s.DoneAgainTitle
 	}
-	page := donePage{frame: u.result(say(title)), Text: say(u.texts.DoneText)}
+	page := donePage{frame: u.result(s.look, say(title)), Text: say(s.DoneText)}
 	if page.Address = webAddress(s.returnURL, true); page.Address != "" {
-		page.Text, page.Link, page.Return = say(u.texts.DoneLater), say(u.texts.DoneReturn), page.Address
+		page.Text, page.Link, page.Return = say(s.DoneLater), say(s.DoneReturn), page.Address
 	}
 	page.Outcome = u.outcome(s.session, s.env, message{Status: "success", ConnectionID: s.connection}, page.Address)
 	return u.render(w, r, http.StatusOK, doneView(page), "")

@@ -38,7 +38,7 @@ func (u *UI) submit(w http.ResponseWriter, r *http.Request, who broker.Actor) er
 	}
 	w.Header().Set(kit.HeaderErrorCode, refusal.Code)
 	kit.EventOf(r).Note(slog.String("code", refusal.Code))
-	return u.showForm(w, r, who, visit{token: token, key: key, typed: typed, refusal: refusal})
+	return u.showForm(w, r, who, visit{look: lookOf(r), token: token, key: key, typed: typed, refusal: refusal})
 }
 
 // correctable reports whether sending the form again can help, so that it is shown again.
@@ -84,7 +84,8 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 	if err != nil || target.Scheme != "https" && target.Scheme != "http" || target.Host == "" {
 		return broker.ErrProviderURLInvalid
 	}
-	cookie := flowCookie{Browser: started.Browser.Reveal(), Token: token, Integration: f.Integration.Key}
+	l := lookOf(r)
+	cookie := flowCookie{Browser: started.Browser.Reveal(), Token: token, Integration: f.Integration.Key, manner: l.manner}
 	if err := u.jar.put(w, r, started.CookieName, cookie); err != nil {
 		return broker.ErrInternal.Because(err)
 	}
@@ -93,7 +94,7 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 		return nil
 	}
 	say := func(text string) string { return fill(text, "{provider}", formName(f), "{host}", target.Hostname()) }
-	page := goPage{frame: u.result(say(u.texts.GoTitle)), Lead: say(u.texts.GoLead), Link: say(u.texts.GoLink)}
+	page := goPage{frame: u.result(l, say(l.GoTitle)), Lead: say(l.GoLead), Link: say(l.GoLink)}
 	page.GoTo = target.String()
 	return u.render(w, r, http.StatusOK, goView(page), "")
 }
@@ -117,6 +118,6 @@ func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 	if err != nil {
 		return broker.ErrInternal.Because(err)
 	}
-	redirect(w, address(formPath(f.Integration.Key)+"/done", token, paramNote, text))
+	redirect(w, lookOf(r).address(formPath(f.Integration.Key)+"/done", token, param{paramNote, text}))
 	return nil
 }

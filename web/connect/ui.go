@@ -32,7 +32,6 @@ type Deps struct {
 type UI struct {
 	broker *broker.Broker
 	assets *static.Assets
-	texts  *texts
 	guard  *guard
 	jar    *jar
 	notes  []securecookie.Codec // what a page hands to the next one in its address
@@ -60,7 +59,7 @@ func New(d Deps) (*UI, error) {
 	}
 	secure := strings.HasPrefix(d.Broker.PublicURL(), "https://")
 	return &UI{
-		broker: d.Broker, assets: d.Assets, texts: &english, guard: g, notes: notes,
+		broker: d.Broker, assets: d.Assets, guard: g, notes: notes,
 		jar: &jar{codecs: cookies, secure: secure, now: d.Broker.Now},
 	}, nil
 }
@@ -131,15 +130,6 @@ const (
 	paramQuery = "q"
 	paramNote  = "note"
 )
-
-// address makes the address of a page of a session.
-func address(path, token string, more ...string) string {
-	q := url.Values{paramToken: {token}}
-	for i := 0; i+1 < len(more); i += 2 {
-		q.Set(more[i], more[i+1])
-	}
-	return path + "?" + q.Encode()
-}
 
 const listPath = "/connect/"
 

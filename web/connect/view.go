@@ -15,6 +15,8 @@ import (
 type frame struct {
 	T       *texts
 	Title   string
+	Theme   string  // light or dark; empty: as the system has it
+	Carried []param // what forms hand on
 	CSS     string
 	JS      string
 	Icon    string
@@ -141,16 +143,16 @@ type failurePage struct {
 }
 
 // frame starts a page's view.
-func (u *UI) frame(title string) frame {
+func (u *UI) frame(l look, title string) frame {
 	return frame{
-		T: u.texts, Title: title,
+		T: l.texts, Title: title, Theme: l.Theme, Carried: l.params(),
 		CSS: u.assets.Path("connect.css"), JS: u.assets.Path("connect.js"), Icon: u.assets.Path("icon.svg"),
 	}
 }
 
 // result starts the view of a page that tells how something went.
-func (u *UI) result(title string) frame {
-	f := u.frame(title)
+func (u *UI) result(l look, title string) frame {
+	f := u.frame(l, title)
 	f.Result = true
 	return f
 }

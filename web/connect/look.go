@@ -1,0 +1,140 @@
+package connect
+
+import (
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+)
+
+// Names in addresses and forms. Those of the Nango client, which loads the pages into a frame, are its own.
+const (
+	paramLang  = "lang"
+	paramTheme = "theme"
+)
+
+// manner is how somebody wants to see the pages. It goes along in links and forms and, past the provider's pages, in the
+// flow's cookie. Only values that are known are taken over, so that nothing of a stranger's is carried along.
+type manner struct {
+	Lang  string `json:"l,omitempty"` // as it was asked for; empty: as the browser says
+	Theme string `json:"m,omitempty"` // light or dark; empty: as the system has it
+}
+
+// mannerOf reads what a link or a form asks for.
+func mannerOf(v url.Values) manner {
+	m := manner{Lang: baseLanguage(v.Get(paramLang))}
+	if languages[m.Lang] == nil {
+		m.Lang = ""
+	}
+	if theme := v.Get(paramTheme); theme == "light" || theme == "dark" {
+		m.Theme = theme
+	}
+	return m
+}
+
+// params is what a form hands on.
+func (m manner) params() []param {
+	var out []param
+	for _, p := range []param{{paramLang, m.Lang}, {paramTheme, m.Theme}} {
+		if p.Value != "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// address makes the address of a page of a session.
+func (m manner) address(path, token string, more ...param) string {
+	q := url.Values{paramToken: {token}}
+	for _, p := range append(m.params(), more...) {
+		q.Set(p.Name, p.Value)
+	}
+	return path + "?" + q.Encode()
+}
+
+// look is a manner together with the words for it.
+type look struct {
+	manner
+	*texts
+}
+
+// lookOf reads how a request's page is to look.
+func lookOf(r *http.Request) look {
+	if r.Method == http.MethodPost {
+		return mannerOf(r.PostForm).look(r)
+	}
+	return mannerOf(r.URL.Query()).look(r)
+}
+
+// look finds the words: in the language that was asked for, else in one that the browser names, else in English.
+func (m manner) look(r *http.Request) look {
+	lang := m.Lang
+	if lang == "" {
+		lang = acceptedLanguage(r.Header.Get("Accept-Language"))
+	}
+	return look{m, languages[lang]}
+}
+
+// languages are the words of the pages, by language.
+var languages = map[string]*texts{defaultLanguage: english(), "de": german(), "es": spanish(), "fr": french()}
+
+const defaultLanguage = "en"
+
+// baseLanguage drops what follows the language in a tag, as the region in de-CH.
+func baseLanguage(tag string) string {
+	if i := strings.IndexAny(tag, "-_"); i >= 0 {
+		tag = tag[:i]
+	}
+	return strings.ToLower(tag)
+}
+
+// maxAccepted bounds how much of an Accept-Language header is read. Browsers name a handful.
+const maxAccepted = 20
+
+// acceptedLanguage gives the language that a browser likes best among those that there are words for (RFC 9110, section
+// 12.5.4). Of equal ones the first wins.
+func acceptedLanguage(header string) string {
+	best, most := defaultLanguage, 0.0
+	for n, entry := range strings.Split(header, ",") {
+		if n == maxAccepted {
+			break
+		}
+		tag, weight, weighed := strings.Cut(entry, ";")
+		quality := 1.0
+		if weighed {
+			text, ok := strings.CutPrefix(strings.ReplaceAll(strings.ToLower(weight), " ", ""), "q=")
+			q, err := strconv.ParseFloat(text, 64)
+			if !ok || err != nil || !(q >= 0 && q <= 1) {
+				continue
+			}
+			quality = q
+		}
+		lang := baseLanguage(strings.TrimSpace(tag))
+		if lang == "*" {
+			lang = defaultLanguage
+		}
+		if languages[lang] != nil && quality > most {
+			best, most = lang, quality
+		}
+	}
+	return best
+}
+
+// sayer fills the names into texts, or what stands for them where they are unknown. A name keeps its letters, but what
+// stands for one begins a sentence as words do.
+func (t *texts) sayer(app, provider string) func(string) string {
+	known := app != "" && provider != ""
+	if app == "" {
+		app = t.TheApp
+	}
+	if provider == "" {
+		provider = t.Provider
+	}
+	return func(text string) string {
+		text = fill(text, "{app}", app, "{provider}", provider)
+		if !known && (strings.HasPrefix(text, t.TheApp) || strings.HasPrefix(text, t.Provider)) {
+			return strings.ToUpper(text[:1]) + text[1:]
+		}
+		return text
+	}
+}
