@@ -64,6 +64,7 @@ type Broker struct {
 	gates      *gate.Set
 	faults     faults
 	held       *held
+	waiting    waiting
 	rejections *otter.Cache[ConnectionID, int64] // versions that an API refused lately
 	work       sync.WaitGroup                    // what must finish before the process may end
 	wake       chan struct{}                     // the scheduler should look again

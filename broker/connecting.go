@@ -34,6 +34,7 @@ type connecting struct {
 	making      *making
 	defaults    Defaults
 	secrets     flowSecrets // of a flow that is being finished
+	ended       bool        // the flow has come to its end, whatever that is
 }
 
 // connecting checks that the actor's session may be used for the integration of that key.
@@ -146,9 +147,15 @@ func (b *Broker) ConnectForm(ctx context.Context, who Actor, key string) (*Conne
 	return form, nil
 }
 
-// ConnectInput is what an end user typed, by section and name: "credentials.apiKey", "connection_config.subdomain".
+// ConnectInput is what an end user typed, and what their page asks for.
 type ConnectInput struct {
+	// Fields are by section and name: "credentials.apiKey", "connection_config.subdomain".
 	Fields map[string]string
+	// Params are laid over the entry's own parameters of the authorization request, where the app's backend named none.
+	// An empty one takes the entry's away.
+	Params map[string]string
+	// Channel is where the result is waited for, made by [NewChannel] or with as many random characters; empty: nowhere.
+	Channel string
 }
 
 // fill checks what was typed and puts it where it belongs. Errors: variable_invalid naming the field, invalid_request for
@@ -247,7 +254,7 @@ func (b *Broker) Connect(ctx context.Context, who Actor, key string, in ConnectI
 	if err != nil {
 		return nil, err
 	}
-	f, err := b.beginFlow(ctx, c, flowSecrets{}, "")
+	f, err := b.beginFlow(ctx, c, flowSecrets{}, "", in.Channel)
 	if err != nil {
 		return nil, err
 	}
@@ -328,20 +335,26 @@ type begun struct {
 }
 
 // beginFlow opens a flow and counts it.
-func (b *Broker) beginFlow(ctx context.Context, c *connecting, secrets flowSecrets, redirect string) (*begun, error) {
+func (b *Broker) beginFlow(ctx context.Context, c *connecting, secrets flowSecrets, redirect, channel string) (*begun, error) {
+	waiting, err := channelHash(channel)
+	if err != nil {
+		return nil, err
+	}
+	if c.session != nil && !b.waiting.claim(waiting, c.session.ID) {
+		return nil, ErrRateLimited.Saying("too many wait for sign-ins of this session")
+	}
 	state, hash := b.sealer.NewState()
 	browser := randomHex(32)
 	browserHash := sha256.Sum256([]byte(browser))
 	m, now := c.making, b.Now()
 	f := &Flow{
 		ID: FlowID(uuid.NewString()), Environment: m.integration.Environment, Integration: m.integration.ID, Connection: m.reconnect,
-		Key: m.key, StateHash: hash[:], BrowserHash: browserHash[:], RedirectURI: redirect, Issuer: m.facts.Issuer, AskedScopes: m.asked,
+		Key: m.key, StateHash: hash[:], BrowserHash: browserHash[:], Channel: waiting, RedirectURI: redirect, Issuer: m.facts.Issuer, AskedScopes: m.asked,
 		Status: FlowOpen, CreatedAt: now, ExpiresAt: now.Add(flowLifetime),
 	}
 	if c.session != nil {
 		f.Session = c.session.ID
 	}
-	var err error
 	if f.Secrets, err = b.sealJSON(flowPlace(f), secrets); err != nil {
 		return nil, err
 	}

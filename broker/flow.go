@@ -8,6 +8,7 @@ import (
 	"errors"
 	"maps"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -38,6 +39,7 @@ type Flow struct {
 	Key         string       // the new connection's key; empty: its id
 	StateHash   []byte       // SHA-256 of the state
 	BrowserHash []byte       // SHA-256 of the secret in the browser's cookie
+	Channel     []byte       // SHA-256 of the channel that waits for the result; nil: nobody does
 	RedirectURI string       // the same string goes into both requests
 	Issuer      string       // what the answer must name, where the provider is known to name it
 	AskedScopes []string
@@ -121,11 +123,16 @@ func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in Connec
 		Client: c.making.client, Config: c.making.holding().Config, RedirectURI: b.redirectURI(c.making.facts, c.making.integration),
 		Verifier: secrets.Verifier, Nonce: secrets.Nonce, UserScopes: c.defaults.UserScopes, Params: c.defaults.AuthorizationParams,
 	}
+	if len(request.Params) == 0 {
+		if request.Params, err = browserParams(in.Params); err != nil {
+			return nil, err
+		}
+	}
 	// The address is made once without a state, so that what is wrong with it is found before anything is written.
 	if _, err := a.AuthorizeURL(request); err != nil {
 		return nil, inSection(err, ConfigField)
 	}
-	f, err := b.beginFlow(ctx, c, secrets, request.RedirectURI)
+	f, err := b.beginFlow(ctx, c, secrets, request.RedirectURI, in.Channel)
 	if err != nil {
 		return nil, err
 	}
@@ -137,6 +144,23 @@ func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in Connec
 	return &Started{
 		URL: target, State: f.state, Browser: NewSecret(f.browser), CookieName: FlowCookieName(f.state), ExpiresAt: f.flow.ExpiresAt,
 	}, nil
+}
+
+// backendParams are the parameters of an authorization request that only the app's backend may choose: what is asked for,
+// and how the answer comes back.
+var backendParams = []string{
+	"scope", "user_scope", "response_type", "response_mode", "request", "request_uri", "resource", "audience", "client_id",
+	"redirect_uri", "state", "nonce", "code_challenge", "code_challenge_method",
+}
+
+// browserParams checks the parameters that a browser chose.
+func browserParams(in map[string]string) (map[string]string, error) {
+	for name := range in {
+		if slices.Contains(backendParams, strings.ToLower(name)) {
+			return nil, ErrInvalidRequest.On("authorization_params." + name).Saying("only the app's backend may choose this parameter")
+		}
+	}
+	return in, nil
 }
 
 // Callback is a browser that comes back from a provider.
@@ -179,10 +203,15 @@ func (b *Broker) FinishFlow(ctx context.Context, cb Callback) (*Outcome, error) 
 	if err == nil {
 		var o *Outcome
 		if o, err = b.finish(ctx, c, cb); err == nil {
+			b.waiting.tell(f.Channel, FlowEnd{Integration: o.Integration, Connection: o.Key})
 			return o, nil
 		}
 	}
-	return nil, b.flowError(ctx, f, c, err)
+	failure := b.flowError(ctx, f, c, err)
+	if c.ended {
+		b.waiting.tell(f.Channel, FlowEnd{Integration: failure.Integration, Connection: f.Key, Err: failure.Err})
+	}
+	return nil, failure
 }
 
 // flowOf checks the answer's form and finds the flow by its state.
@@ -228,9 +257,11 @@ func (b *Broker) resume(ctx context.Context, f *Flow, cb Callback) (*connecting,
 		return c, ErrStateUsed
 	}
 	if !b.Now().Before(f.ExpiresAt) {
+		c.ended = true
 		return c, ErrStateExpired
 	}
 	if err := belongs(f, i, cb); err != nil {
+		c.ended = true
 		return c, errors.Join(err, b.failFlow(ctx, f, who, AsError(err).Code))
 	}
 	if ok, err := b.store.ConsumeFlow(ctx, f.ID, b.Now()); err != nil || !ok {
@@ -239,7 +270,7 @@ func (b *Broker) resume(ctx context.Context, f *Flow, cb Callback) (*connecting,
 		}
 		return c, err
 	}
-	m.flow = f
+	m.flow, c.ended = f, true
 	return c, b.restore(f, c)
 }
 
@@ -360,7 +391,7 @@ func (b *Broker) failFlow(ctx context.Context, f *Flow, who Actor, code string) 
 }
 
 // flowError ends the flow, if it has not been, and says what happened.
-func (b *Broker) flowError(ctx context.Context, f *Flow, c *connecting, err error) error {
+func (b *Broker) flowError(ctx context.Context, f *Flow, c *connecting, err error) *FlowError {
 	out := &FlowError{Err: AsError(err), Session: c.session, Environment: c.environment}
 	if c.session != nil {
 		out.ReturnURL = c.session.ReturnURL

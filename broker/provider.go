@@ -112,7 +112,7 @@ type AuthorizeRequest struct {
 	Verifier    string // of PKCE; the URL gets its challenge
 	Nonce       string // sent whenever openid is asked
 	UserScopes  string
-	Params      map[string]string // laid over the entry's own
+	Params      map[string]string // laid over the entry's own; an empty one takes the entry's away
 }
 
 // ExchangeRequest is what a code exchange is made of.

@@ -70,10 +70,12 @@ type SessionStore interface {
 // FlowStore keeps flows.
 type FlowStore interface {
 	// CreateFlow inserts an open flow. With a session it counts one more start; ok is false, and nothing is written, when
-	// that would be more than maxStarts. NotFound: the session is gone.
+	// that would be more than maxStarts. NotFound: the session is gone. Conflict: its state or its Channel is another's.
 	CreateFlow(ctx context.Context, f *Flow, maxStarts int, t Trail) (ok bool, err error)
 	// FlowByState finds a flow by the hash of its state.
 	FlowByState(ctx context.Context, hash []byte) (*Flow, error)
+	// FlowByChannel finds a flow by its Channel, which no other has.
+	FlowByChannel(ctx context.Context, channel []byte) (*Flow, error)
 	// ConsumeFlow takes an open flow out of use and erases its Secrets; ok is false if it was not open. Of any number of
 	// callers one gets true.
 	ConsumeFlow(ctx context.Context, id FlowID, at time.Time) (ok bool, err error)

@@ -71,7 +71,8 @@ func (p *oauth2Provider) authorizeParams(r *broker.AuthorizeRequest, sc *scope) 
 		if x.Value == "" && p.spec.entry.SkipEmpty {
 			continue
 		}
-		if !slices.Contains(bound, x.Key) {
+		chosen, taken := r.Params[x.Key]
+		if !slices.Contains(bound, x.Key) && (!taken || chosen != "") {
 			out = append(out, x)
 		}
 	}
@@ -79,7 +80,7 @@ func (p *oauth2Provider) authorizeParams(r *broker.AuthorizeRequest, sc *scope) 
 		out = append(out, pair{"user_scope", r.UserScopes})
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Params)) {
-		if !slices.Contains(bound, name) && name != "response_type" {
+		if !slices.Contains(bound, name) && name != "response_type" && r.Params[name] != "" {
 			out = append(out, pair{name, r.Params[name]})
 		}
 	}

@@ -25,10 +25,10 @@ func (d *DB) CreateFlow(ctx context.Context, f *broker.Flow, maxStarts int, t br
 			}
 		}
 		_, err := tx.exec(`INSERT INTO flows (id, environment, session, integration, connection, key, state_hash, browser_hash,
-				redirect_uri, issuer, asked_scopes, secrets, status, code, created_at, expires_at, consumed_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+				channel, redirect_uri, issuer, asked_scopes, secrets, status, code, created_at, expires_at, consumed_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			string(f.ID), string(f.Environment), string(f.Session), string(f.Integration), string(f.Connection), f.Key,
-			f.StateHash, blob(f.BrowserHash), f.RedirectURI, f.Issuer, list(f.AskedScopes), blob(f.Secrets),
+			f.StateHash, blob(f.BrowserHash), blob(f.Channel), f.RedirectURI, f.Issuer, list(f.AskedScopes), blob(f.Secrets),
 			string(broker.FlowOpen), f.Code, micros(f.CreatedAt), micros(f.ExpiresAt), micros(f.ConsumedAt))
 		if err != nil {
 			return err
@@ -38,13 +38,13 @@ func (d *DB) CreateFlow(ctx context.Context, f *broker.Flow, maxStarts int, t br
 	return ok && err == nil, err
 }
 
-const selectFlow = `SELECT id, environment, session, integration, connection, key, state_hash, browser_hash, redirect_uri,
-	issuer, asked_scopes, secrets, status, code, created_at, expires_at, consumed_at FROM flows `
+const selectFlow = `SELECT id, environment, session, integration, connection, key, state_hash, browser_hash, channel,
+	redirect_uri, issuer, asked_scopes, secrets, status, code, created_at, expires_at, consumed_at FROM flows `
 
 func flowFields(f *broker.Flow) []any {
 	return []any{
 		(*string)(&f.ID), (*string)(&f.Environment), (*string)(&f.Session), (*string)(&f.Integration), (*string)(&f.Connection),
-		&f.Key, &f.StateHash, &f.BrowserHash, &f.RedirectURI, &f.Issuer, doc(&f.AskedScopes), sealed(&f.Secrets),
+		&f.Key, &f.StateHash, &f.BrowserHash, &f.Channel, &f.RedirectURI, &f.Issuer, doc(&f.AskedScopes), sealed(&f.Secrets),
 		(*string)(&f.Status), &f.Code, when(&f.CreatedAt), when(&f.ExpiresAt), when(&f.ConsumedAt),
 	}
 }
@@ -59,6 +59,21 @@ func (d *DB) FlowByState(ctx context.Context, hash []byte) (*broker.Flow, error)
 		return nil, err
 	}
 	if !bytes.Equal(f.StateHash, hash) {
+		return nil, errWrongRow
+	}
+	return f, nil
+}
+
+// FlowByChannel implements [broker.FlowStore].
+func (d *DB) FlowByChannel(ctx context.Context, channel []byte) (*broker.Flow, error) {
+	f := new(broker.Flow)
+	err := d.read(ctx, "read flow by channel", func(c *conn) error {
+		return c.row(selectFlow+"WHERE channel = ?", []any{channel}, flowFields(f)...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(f.Channel, channel) {
 		return nil, errWrongRow
 	}
 	return f, nil

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
@@ -25,6 +26,30 @@ var flowTests = map[string]func(*fixture){
 	"an unknown state is not found": func(f *fixture) {
 		_, err := f.a.FlowByState(f.ctx, []byte("unknown"))
 		f.refused(err, broker.ErrNotFound)
+	},
+	"it is found by its channel": func(f *fixture) {
+		flow := f.flow("")
+		flow.Channel = []byte("channel")
+		_, err := f.a.CreateFlow(f.ctx, flow, 20, f.trail("create"))
+		f.ok(err)
+		got, err := f.b.FlowByChannel(f.ctx, flow.Channel)
+		f.ok(err)
+		f.same(got, flow)
+		_, err = f.b.FlowByChannel(f.ctx, []byte("unknown"))
+		f.refused(err, broker.ErrNotFound)
+	},
+	"a channel belongs to one flow": func(f *fixture) {
+		for n, want := range []*broker.Error{nil, broker.ErrConflict} {
+			flow := f.flow("")
+			flow.Channel = []byte("channel")
+			_, err := f.a.CreateFlow(f.ctx, flow, 20, f.trail(strconv.Itoa(n)))
+			if want == nil {
+				f.ok(err)
+			} else {
+				f.refused(err, want)
+				f.wroteNothing(strconv.Itoa(n))
+			}
+		}
 	},
 	"a state belongs to one flow": func(f *fixture) {
 		flow := f.newFlow("")

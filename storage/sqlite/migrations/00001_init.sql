@@ -102,6 +102,7 @@ CREATE TABLE flows (
 	key          TEXT    NOT NULL,
 	state_hash   BLOB    NOT NULL UNIQUE,
 	browser_hash BLOB,
+	channel      BLOB,
 	redirect_uri TEXT    NOT NULL,
 	issuer       TEXT    NOT NULL,
 	asked_scopes TEXT,
@@ -114,6 +115,7 @@ CREATE TABLE flows (
 	ended_at     INTEGER
 ) STRICT;
 
+CREATE UNIQUE INDEX flows_by_channel ON flows (channel) WHERE channel IS NOT NULL;
 -- Deleting a session ends its open flows.
 CREATE INDEX flows_by_session ON flows (session) WHERE status = 'open';
 -- Flows that were interrupted between the answer and its result.

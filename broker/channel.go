@@ -1,0 +1,154 @@
+package broker
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"sync"
+)
+
+// FlowEnd is what a flow has come to.
+type FlowEnd struct {
+	Integration string // its key
+	Connection  string // the connection's key; empty: there is none
+	Err         *Error // nil: it succeeded
+}
+
+// FlowState is how far a flow has got.
+type FlowState struct {
+	Status      FlowStatus // an open one whose time is over has failed
+	Integration string     // its key
+	Connection  string     // the connection's key, once it has succeeded
+	Code        string     // why it failed
+}
+
+// A channel is as long as this at least: 128 bits in hex.
+const (
+	minChannel = 32
+	maxChannel = 128
+)
+
+// NewChannel makes a channel: a name that nobody can guess, for the one result that is sent to it.
+func NewChannel() string { return randomHex(minChannel / 2) }
+
+// channelHash gives what is stored of a channel: whoever reads the database cannot listen.
+func channelHash(channel string) ([]byte, error) {
+	if channel == "" {
+		return nil, nil
+	}
+	if len(channel) < minChannel || len(channel) > maxChannel {
+		return nil, ErrInvalidRequest.Saying("the channel has the wrong length").On("channel")
+	}
+	sum := sha256.Sum256([]byte(channel))
+	return sum[:], nil
+}
+
+// waiting holds those who wait for the end of a flow, by the hash of its channel.
+type waiting struct {
+	mu   sync.Mutex
+	ends map[string]*waiter
+}
+
+type waiter struct {
+	end     chan FlowEnd
+	session SessionID // whose flow it waits for, once there is one
+}
+
+// maxWaiting is how many may wait for flows of one session.
+const maxWaiting = 5
+
+// claim notes whose flow the channel's waiter waits for. ok is false when too many wait for that session's.
+func (w *waiting) claim(channel []byte, s SessionID) (ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	mine, ok := w.ends[string(channel)]
+	if !ok {
+		return true // it waits elsewhere, or asks
+	}
+	n := 0
+	for _, other := range w.ends {
+		if other.session == s {
+			n++
+		}
+	}
+	if n >= maxWaiting {
+		return false
+	}
+	mine.session = s
+	return true
+}
+
+// tell hands the end to whoever waits for it, once.
+func (w *waiting) tell(channel []byte, end FlowEnd) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if waiter, ok := w.ends[string(channel)]; ok {
+		waiter.end <- end // has room for one
+		delete(w.ends, string(channel))
+	}
+}
+
+// Await tells of the end of the flow that is begun with the channel, once. stop must be called in the end.
+func (b *Broker) Await(channel string) (ends <-chan FlowEnd, stop func()) {
+	w, sum := &b.waiting, sha256.Sum256([]byte(channel))
+	mine := &waiter{end: make(chan FlowEnd, 1)}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ends == nil {
+		w.ends = make(map[string]*waiter)
+	}
+	w.ends[string(sum[:])] = mine
+	return mine.end, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.ends[string(sum[:])] == mine {
+			delete(w.ends, string(sum[:]))
+		}
+	}
+}
+
+// RefuseFlow tells whoever waits on the channel that no flow will begin, and why.
+func (b *Broker) RefuseFlow(channel, integration string, err error) {
+	if hash, bad := channelHash(channel); bad == nil {
+		b.waiting.tell(hash, FlowEnd{Integration: integration, Err: AsError(err)})
+	}
+}
+
+// FlowByChannel tells how far the flow has got that the actor's session began with the channel. Errors: not_found, until
+// it has begun.
+func (b *Broker) FlowByChannel(ctx context.Context, who Actor, channel string) (*FlowState, error) {
+	if who.Kind != BySession {
+		return nil, ErrSessionInvalid
+	}
+	hash, err := channelHash(channel)
+	if err != nil {
+		return nil, err
+	}
+	f, err := b.store.FlowByChannel(ctx, hash)
+	if err != nil || f.Session != who.Session {
+		if err == nil || errors.Is(err, ErrNotFound) {
+			err = ErrNotFound.Saying("no sign-in has begun here")
+		}
+		return nil, err
+	}
+	s := &FlowState{Status: f.Status, Code: f.Code}
+	if i, ok := b.snapshot.Load().integrations[f.Integration]; ok {
+		s.Integration = i.Key
+	}
+	switch f.Status {
+	case FlowSucceeded:
+		c, err := b.store.Connection(ctx, f.Environment, f.Connection)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return nil, err
+		}
+		if err == nil {
+			s.Connection = c.Key
+		}
+	case FlowOpen:
+		if !b.Now().Before(f.ExpiresAt) {
+			s.Status, s.Code = FlowFailed, ErrStateExpired.Code
+		}
+	case FlowConsumed, FlowFailed:
+	}
+	return s, nil
+}
