@@ -52,13 +52,12 @@ func (u *UI) nameOf(ctx context.Context, who broker.Actor, key string) string {
 
 // fail shows the page of a failure: what happened, what to do about it, and what to tell those who can help.
 func (u *UI) fail(w http.ResponseWriter, r *http.Request, err error) {
-	e := broker.AsError(err)
-	if err := u.render(w, r, kit.Status(e.Kind), failureView(u.failurePage(r, err, e)), ""); err != nil {
+	if err := u.failed(w, r, err); err != nil {
 		kit.Fail(w, r, broker.ErrInternal.Because(err))
 	}
 }
 
-func (u *UI) failurePage(r *http.Request, err error, e *broker.Error) failurePage {
+func (u *UI) failed(w http.ResponseWriter, r *http.Request, err error) error {
 	var stop stopped
 	var flow broker.FlowError
 	if s := (*stopped)(nil); errors.As(err, &s) {
@@ -67,23 +66,40 @@ func (u *UI) failurePage(r *http.Request, err error, e *broker.Error) failurePag
 	if f := (*broker.FlowError)(nil); errors.As(err, &f) {
 		flow = *f
 	}
-	l := lookOf(r)
+	l := u.failureLook(r, err)
 	if stop.manner != nil {
 		l = stop.manner.look(r)
 	}
-	say := l.sayer(cmp.Or(stop.app, label(flow.Environment)), cmp.Or(stop.provider, flow.Provider))
-	text := l.failure(e.Code)
-	page := failurePage{
-		frame: u.result(l, say(text.Title)), Text: say(text.Text), Next: say(text.Next), Calm: text.Calm,
-		Retry: stop.retry, Code: e.Code, RequestID: kit.RequestID(r),
-	}
+	e := broker.AsError(err)
+	app, provider := cmp.Or(stop.app, label(flow.Environment)), cmp.Or(stop.provider, flow.Provider)
+	page := u.failurePage(l, app, provider, e.Code)
+	page.Retry, page.RequestID = stop.retry, kit.RequestID(r)
+	say := l.sayer(app, provider)
 	if flow.Detail != "" {
 		page.Said, page.Detail = say(l.ProviderSaid), flow.Detail
 	}
-	if page.Address = webAddress(flow.ReturnURL, true); page.Address != "" {
+	if page.Address = webAddress(flow.ReturnURL, true); page.Address != "" && l.Parent == "" {
 		page.Link = say(l.DoneReturn)
+	} else {
+		page.Address = ""
 	}
-	page.Outcome = u.outcome(flow.Session, flow.Environment, message{Status: "error", ErrorCode: e.Code}, "")
+	if page.Outcome = u.outcome(l.manner, flow.Session, flow.Environment, message{Status: "error", ErrorCode: e.Code}); page.Outcome != nil {
+		page.Outcome.Also = toJSON(told{"nango_oauth_callback_error", toldCallback{inOne(page.Title, page.Text), errorCallback}})
+	}
+	return u.render(w, r, kit.Status(e.Kind), failureView(page), l.rules(""))
+}
+
+// toldCallback is how the Nango client is told by a callback page that a sign-in failed.
+type toldCallback struct {
+	Message string `json:"message"`
+	Type    string `json:"errorType"`
+}
+
+// failurePage says in words what a code means.
+func (u *UI) failurePage(l look, app, provider, code string) failurePage {
+	say, text := l.sayer(app, provider), l.failure(code)
+	page := failurePage{frame: u.result(l, say(text.Title)), Text: say(text.Text), Next: say(text.Next), Calm: text.Calm, Code: code}
+	page.tell(tellError, toldError{errorType(code), inOne(page.Title, page.Text)})
 	return page
 }
 

@@ -9,8 +9,12 @@ import (
 
 // Names in addresses and forms. Those of the Nango client, which loads the pages into a frame, are its own.
 const (
-	paramLang  = "lang"
-	paramTheme = "theme"
+	paramLang    = "lang"
+	paramTheme   = "theme"
+	paramWatch   = "detectClosedAuthWindow"
+	paramParent  = "parent"
+	paramAttempt = "attempt"
+	paramResult  = "result"
 )
 
 // manner is how somebody wants to see the pages. It goes along in links and forms and, past the provider's pages, in the
@@ -18,16 +22,26 @@ const (
 type manner struct {
 	Lang  string `json:"l,omitempty"` // as it was asked for; empty: as the browser says
 	Theme string `json:"m,omitempty"` // light or dark; empty: as the system has it
+	// Parent is the origin of the app's page that has ours inside it; empty: none has. It may be anyone's until
+	// [UI.look] has looked at it.
+	Parent string `json:"p,omitempty"`
+	// Attempt is the number of the sign-in that an embedded page waits for while this one goes through it in a window of
+	// its own; empty: it is not such a window.
+	Attempt string `json:"-"`
+	Watch   bool   `json:"-"` // the page around wants to know that the window was closed
 }
 
 // mannerOf reads what a link or a form asks for.
 func mannerOf(v url.Values) manner {
-	m := manner{Lang: baseLanguage(v.Get(paramLang))}
+	m := manner{Lang: baseLanguage(v.Get(paramLang)), Parent: plainOrigin(v.Get(paramParent)), Watch: v.Get(paramWatch) == "true"}
 	if languages[m.Lang] == nil {
 		m.Lang = ""
 	}
 	if theme := v.Get(paramTheme); theme == "light" || theme == "dark" {
 		m.Theme = theme
+	}
+	if attempt := v.Get(paramAttempt); m.Parent != "" && attemptForm.MatchString(attempt) {
+		m.Attempt = attempt
 	}
 	return m
 }
@@ -35,12 +49,24 @@ func mannerOf(v url.Values) manner {
 // params is what a form hands on.
 func (m manner) params() []param {
 	var out []param
-	for _, p := range []param{{paramLang, m.Lang}, {paramTheme, m.Theme}} {
+	for _, p := range []param{{paramLang, m.Lang}, {paramTheme, m.Theme}, {paramParent, m.Parent}} {
 		if p.Value != "" {
 			out = append(out, p)
 		}
 	}
+	if m.Watch {
+		out = append(out, param{paramWatch, "true"})
+	}
 	return out
+}
+
+// boot makes the address that an embedded page goes on to with the token that it is told.
+func (m manner) boot(path string) string {
+	q := make(url.Values)
+	for _, p := range m.params() {
+		q.Set(p.Name, p.Value)
+	}
+	return path + "?" + q.Encode()
 }
 
 // address makes the address of a page of a session.
@@ -56,7 +82,12 @@ func (m manner) address(path, token string, more ...param) string {
 type look struct {
 	manner
 	*texts
+	embedded  bool     // the page is inside an app's page
+	ancestors []string // whose pages may have it inside them
 }
+
+// rules are those of a page that looks so.
+func (l look) rules(formTo string) rules { return rules{formTo: formTo, ancestors: l.ancestors} }
 
 // lookOf reads how a request's page is to look.
 func lookOf(r *http.Request) look {
@@ -72,7 +103,7 @@ func (m manner) look(r *http.Request) look {
 	if lang == "" {
 		lang = acceptedLanguage(r.Header.Get("Accept-Language"))
 	}
-	return look{m, languages[lang]}
+	return look{manner: m, texts: languages[lang]}
 }
 
 // languages are the words of the pages, by language.

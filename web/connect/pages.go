@@ -18,8 +18,13 @@ func (u *UI) list(w http.ResponseWriter, r *http.Request, who broker.Actor) erro
 	if err != nil {
 		return err
 	}
+	l, err := u.look(r, who)
+	if err != nil {
+		return err
+	}
+	token := r.URL.Query().Get(paramToken)
 	if len(integrations) == 1 {
-		return u.showForm(w, r, who, visit{look: lookOf(r), token: r.URL.Query().Get(paramToken), key: integrations[0].Key})
+		return u.showForm(w, r, who, visit{look: l, token: token, key: integrations[0].Key})
 	}
 	env, err := u.broker.Environment(who)
 	if err != nil {
@@ -29,7 +34,6 @@ func (u *UI) list(w http.ResponseWriter, r *http.Request, who broker.Actor) erro
 	if err != nil {
 		return err
 	}
-	l, token := lookOf(r), r.URL.Query().Get(paramToken)
 	items := u.items(l, integrations, session, token)
 	page := listPage{
 		frame: u.frame(l, fill(l.ListTitle, "{app}", env.Label())), Lead: l.ListLead,
@@ -42,7 +46,7 @@ func (u *UI) list(w http.ResponseWriter, r *http.Request, who broker.Actor) erro
 		page.Items = matching(items, page.Query)
 		page.Empty = l.ListNone
 	}
-	return u.render(w, r, http.StatusOK, listView(page), "")
+	return u.render(w, r, http.StatusOK, listView(page), l.rules(""))
 }
 
 // items makes the list. What cannot be connected is left out.
@@ -79,7 +83,11 @@ func matching(items []listItem, query string) []listItem {
 
 // form shows the form of one integration.
 func (u *UI) form(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
-	return u.showForm(w, r, who, visit{look: lookOf(r), token: r.URL.Query().Get(paramToken), key: r.PathValue("key")})
+	l, err := u.look(r, who)
+	if err != nil {
+		return err
+	}
+	return u.showForm(w, r, who, visit{look: l, token: r.URL.Query().Get(paramToken), key: r.PathValue("key")})
 }
 
 // visit is one look at a form: a first one, or one after a refusal.
@@ -102,7 +110,7 @@ func (u *UI) showForm(w http.ResponseWriter, r *http.Request, who broker.Actor, 
 	}
 	page := u.formPage(form, at)
 	page.CSRF = u.guard.token(form.Session.ID)
-	if len(integrations) > 1 {
+	if len(integrations) > 1 && at.Attempt == "" {
 		page.BackAddress = at.address(listPath, at.token)
 	}
 	status := http.StatusOK
@@ -110,7 +118,7 @@ func (u *UI) showForm(w http.ResponseWriter, r *http.Request, who broker.Actor, 
 		u.explain(&page, form, at)
 		status = kit.Status(at.refusal.Kind)
 	}
-	return u.render(w, r, status, formView(page), plainOrigin(form.AuthorizationOrigin))
+	return u.render(w, r, status, formView(page), at.rules(plainOrigin(form.AuthorizationOrigin)))
 }
 
 // scopesShown is how many scopes a form shows before it folds the rest away.
@@ -126,6 +134,14 @@ func (u *UI) formPage(f *broker.ConnectForm, at visit) formPage {
 	}
 	if f.Reconnecting {
 		page.Title, page.Button = say(at.RepairTitle), at.Reconnect
+	}
+	page.Attempt = at.Attempt
+	if f.Facts.Interactive && page.Embed != nil {
+		page.Away = &awayView{
+			Title: say(at.AwayTitle), Address: at.address(page.Action+"/attempt", at.token), Result: at.address(page.Action+"/done", at.token),
+			Closed:  toJSON(toldError{"window_closed", inOne(at.ClosedTitle, at.ClosedText)}),
+			Blocked: toJSON(toldError{"blocked_by_browser", inOne(at.BlockedTitle, at.BlockedText)}),
+		}
 	}
 	page.Account, page.AccountAlso = account(at.texts, f.Session.EndUser)
 	page.Warning = at.WhoWarning
@@ -244,4 +260,5 @@ func (u *UI) explain(page *formPage, f *broker.ConnectForm, at visit) {
 	}
 	text := at.failure(at.refusal.Code)
 	page.Alert = &alertView{Title: say(text.Title, ""), Text: say(text.Text, "")}
+	page.tell(tellError, toldError{errorType(at.refusal.Code), inOne(page.Alert.Title, page.Alert.Text)})
 }

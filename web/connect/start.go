@@ -38,7 +38,11 @@ func (u *UI) submit(w http.ResponseWriter, r *http.Request, who broker.Actor) er
 	}
 	w.Header().Set(kit.HeaderErrorCode, refusal.Code)
 	kit.EventOf(r).Note(slog.String("code", refusal.Code))
-	return u.showForm(w, r, who, visit{look: lookOf(r), token: token, key: key, typed: typed, refusal: refusal})
+	l, err := u.look(r, who)
+	if err != nil {
+		return err
+	}
+	return u.showForm(w, r, who, visit{look: l, token: token, key: key, typed: typed, refusal: refusal})
 }
 
 // correctable reports whether sending the form again can help, so that it is shown again.
@@ -76,7 +80,11 @@ func undecorated(value string, f broker.Field) string {
 
 // leave starts a flow and sends the browser to the provider.
 func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *broker.ConnectForm, token string, typed map[string]string) error {
-	started, err := u.broker.StartFlow(r.Context(), who, f.Integration.Key, broker.ConnectInput{Fields: typed})
+	l, err := u.look(r, who)
+	if err != nil {
+		return err
+	}
+	started, err := u.broker.StartFlow(r.Context(), who, f.Integration.Key, broker.ConnectInput{Fields: typed, Channel: l.Attempt})
 	if err != nil {
 		return err
 	}
@@ -84,19 +92,18 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 	if err != nil || target.Scheme != "https" && target.Scheme != "http" || target.Host == "" {
 		return broker.ErrProviderURLInvalid
 	}
-	l := lookOf(r)
 	cookie := flowCookie{Browser: started.Browser.Reveal(), Token: token, Integration: f.Integration.Key, manner: l.manner}
 	if err := u.jar.put(w, r, started.CookieName, cookie); err != nil {
 		return broker.ErrInternal.Because(err)
 	}
 	if r.Header.Get("Sec-Fetch-Mode") == "" {
-		redirect(w, target.String())
+		redirect(w, target.String(), nil)
 		return nil
 	}
 	say := func(text string) string { return fill(text, "{provider}", formName(f), "{host}", target.Hostname()) }
 	page := goPage{frame: u.result(l, say(l.GoTitle)), Lead: say(l.GoLead), Link: say(l.GoLink)}
 	page.GoTo = target.String()
-	return u.render(w, r, http.StatusOK, goView(page), "")
+	return u.render(w, r, http.StatusOK, goView(page), l.rules(""))
 }
 
 // note is what a start hands to the page that says that it worked.
@@ -118,6 +125,10 @@ func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 	if err != nil {
 		return broker.ErrInternal.Because(err)
 	}
-	redirect(w, lookOf(r).address(formPath(f.Integration.Key)+"/done", token, param{paramNote, text}))
+	l, err := u.look(r, who)
+	if err != nil {
+		return err
+	}
+	redirect(w, l.address(formPath(f.Integration.Key)+"/done", token, param{paramNote, text}), l.ancestors)
 	return nil
 }

@@ -36,7 +36,7 @@ type texts struct {
 	EmbedTitle, EmbedWait, NoScript           string
 	Dismiss, Finish, DoneEmbedded             string
 	LeaveTitle, LeaveText, LeaveStay, LeaveGo string
-	AwayTitle, AwayText, AwayAgain            string
+	AwayTitle, AwayText, AwayAgain, AwayBack  string
 	ClosedTitle, ClosedText                   string
 	BlockedTitle, BlockedText                 string
 	Late                                      failureText // the app's page says nothing

@@ -109,6 +109,7 @@ func german() *texts {
 		AwayTitle:    "Weiter bei {provider}",
 		AwayText:     "Melden Sie sich in dem Fenster an, das sich geöffnet hat. Diese Seite merkt, wenn Sie fertig sind.",
 		AwayAgain:    "Fenster noch einmal öffnen",
+		AwayBack:     "Zurück",
 		ClosedTitle:  "Das Fenster wurde geschlossen",
 		ClosedText:   "Öffnen Sie es noch einmal, um sich anzumelden. Ist es doch noch da, machen Sie einfach darin weiter.",
 		BlockedTitle: "Das Fenster ging nicht auf",

@@ -107,6 +107,7 @@ func english() *texts {
 		AwayTitle:    "Go on at {provider}",
 		AwayText:     "Sign in in the window that has opened. This page notices when you are done.",
 		AwayAgain:    "Open the window again",
+		AwayBack:     "Back",
 		ClosedTitle:  "The window was closed",
 		ClosedText:   "Open it again to sign in. If it is still there after all, just go on in it.",
 		BlockedTitle: "The window did not open",

@@ -109,6 +109,7 @@ func spanish() *texts {
 		AwayTitle:    "Siga en {provider}",
 		AwayText:     "Inicie sesión en la ventana que se ha abierto. Esta página sabrá cuándo ha terminado.",
 		AwayAgain:    "Abrir la ventana otra vez",
+		AwayBack:     "Volver",
 		ClosedTitle:  "La ventana se ha cerrado",
 		ClosedText:   "Ábrala otra vez para iniciar sesión. Si todavía está ahí, siga en ella sin más.",
 		BlockedTitle: "La ventana no se ha abierto",

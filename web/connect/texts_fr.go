@@ -108,6 +108,7 @@ func french() *texts {
 		AwayTitle:    "La suite se passe chez {provider}",
 		AwayText:     "Connectez-vous dans la fenêtre qui s’est ouverte. Cette page saura quand vous aurez terminé.",
 		AwayAgain:    "Rouvrir la fenêtre",
+		AwayBack:     "Retour",
 		ClosedTitle:  "La fenêtre a été fermée",
 		ClosedText:   "Rouvrez-la pour vous connecter. Si elle est toujours là, continuez simplement dedans.",
 		BlockedTitle: "La fenêtre ne s’est pas ouverte",
