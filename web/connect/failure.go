@@ -83,9 +83,8 @@ func (u *UI) failed(w http.ResponseWriter, r *http.Request, err error) error {
 	} else {
 		page.Address = ""
 	}
-	if page.Outcome = u.outcome(l.manner, flow.Session, flow.Environment, message{Status: "error", ErrorCode: e.Code}); page.Outcome != nil {
-		page.Outcome.Also = toJSON(told{"nango_oauth_callback_error", toldCallback{inOne(page.Title, page.Text), errorCallback}})
-	}
+	page.Outcome = u.outcome(l.manner, flow.Session, flow.Environment, message{Status: "error", ErrorCode: e.Code},
+		told{"nango_oauth_callback_error", toldCallback{inOne(page.Title, page.Text), errorCallback}})
 	return u.render(w, r, kit.Status(e.Kind), failureView(page), l.rules(""))
 }
 

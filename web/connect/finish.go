@@ -127,12 +127,13 @@ func (u *UI) showDone(w http.ResponseWriter, r *http.Request, s success) error {
 	if page.Address = webAddress(s.returnURL, true); page.Address != "" {
 		page.Text, page.Link, page.Return = say(s.DoneLater), say(s.DoneReturn), page.Address
 	}
-	page.Outcome = u.outcome(s.manner, s.session, s.env, message{Status: "success", ConnectionID: s.connection})
+	var also any
+	if s.callback {
+		also = kind{"nango_oauth_callback_success"}
+	}
+	page.Outcome = u.outcome(s.manner, s.session, s.env, message{Status: "success", ConnectionID: s.connection}, also)
 	if page.Outcome != nil {
 		page.Outcome.Return = page.Address
-		if s.callback {
-			page.Outcome.Also = toJSON(kind{"nango_oauth_callback_success"})
-		}
 	}
 	return u.render(w, r, http.StatusOK, doneView(page), s.rules(""))
 }
@@ -152,8 +153,9 @@ type kind struct {
 	Type string `json:"type"`
 }
 
-// outcome addresses a message to the origins that the session allows. Without a session there is nobody to tell.
-func (u *UI) outcome(how manner, s *broker.Session, e *broker.Environment, m message) *outcome {
+// outcome addresses a message to the origins that the session allows, and what the Nango client knows it as, if that is not
+// nil. Without a session there is nobody to tell.
+func (u *UI) outcome(how manner, s *broker.Session, e *broker.Environment, m message, also any) *outcome {
 	if s == nil || e == nil {
 		return nil
 	}
@@ -166,11 +168,15 @@ func (u *UI) outcome(how manner, s *broker.Session, e *broker.Environment, m mes
 	if origins == nil {
 		origins = []string{}
 	}
-	return &outcome{
+	o := &outcome{
 		Message: toJSON(m), Origins: toJSON(origins),
 		// No list of origins: on this machine, and only there, any other page of it will do.
 		AnyLocal: len(origins) == 0 && u.broker.DevMode(),
 	}
+	if also != nil {
+		o.Also = toJSON(also)
+	}
+	return o
 }
 
 // toJSON writes what cannot fail to be written: strings.
