@@ -245,8 +245,11 @@ func remembering(h handler) handler {
 	}
 }
 
-// failureLook is the look of a failure's page.
+// failureLook is the look of a failure's page. Where providers send browsers back to, nothing of the query is ours.
 func (u *UI) failureLook(r *http.Request, err error) look {
+	if !strings.HasPrefix(r.URL.Path+"/", listPath) {
+		return manner{}.look(r)
+	}
 	var who broker.Actor
 	if k := (*known)(nil); errors.As(err, &k) {
 		who = k.who

@@ -74,8 +74,11 @@ func TestBrowserEmbeddedPages(t *testing.T) {
 			must(t, chromedp.Do(frame, chromedp.Evaluate[chromedp.Void]("document.querySelector('[data-was-blocked]').hidden = true")))
 			popup := c.leave(t, app, frame)
 			fits(t, app, frame, "away-"+theme)
-			must(t, chromedp.Do(frame, chromedp.Evaluate[chromedp.Void]("document.querySelector('[data-was-closed]').hidden = false")))
+			must(t, chromedp.Do(popup, chromedp.Evaluate[chromedp.Void]("setTimeout(close)")))
+			must(t, chromedp.Do(frame, chromedp.WaitVisible(chromedp.CSS("[data-was-closed]"))))
 			fits(t, app, frame, "closed-"+theme)
+			must(t, chromedp.Do(frame, chromedp.Click(chromedp.CSS("[data-again]"))))
+			popup = attach(t, app, "page", byName(c.idp.consent))
 			must(t, chromedp.Do(popup, chromedp.Click(chromedp.CSS("#allow"))))
 			must(t, chromedp.Do(frame, chromedp.WaitVisible(chromedp.CSS(".mark.bad"))))
 			fits(t, app, frame, "failure-"+theme)
@@ -87,7 +90,12 @@ func TestBrowserEmbeddedPages(t *testing.T) {
 			must(t, chromedp.Do(popup, chromedp.Click(chromedp.CSS("#allow"))))
 			must(t, chromedp.Do(frame, chromedp.WaitVisible(chromedp.CSS(".mark:not(.bad)"))))
 			fits(t, app, frame, "done-"+theme)
-			for _, want := range []string{"document.documentElement.lang === '" + lang + "'", "document.documentElement.dataset.theme === '" + theme + "'"} {
+			for _, want := range []string{
+				"document.documentElement.lang === '" + lang + "'", "document.documentElement.dataset.theme === '" + theme + "'",
+				// Another scheme than the app's page has would hide that page behind an opaque background.
+				"getComputedStyle(document.documentElement).colorScheme === 'normal'",
+				"getComputedStyle(document.querySelector('.dialog')).colorScheme === '" + theme + "'",
+			} {
 				if ok, err := chromedp.Run(frame, chromedp.Evaluate[bool](want)); err != nil || !ok {
 					t.Errorf("not %s: %v", want, err)
 				}

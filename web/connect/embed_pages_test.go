@@ -125,6 +125,25 @@ func TestExpiredSessionSaysSoInItsFrame(t *testing.T) {
 	}
 }
 
+// TestCallbackIsNeverInsideAnotherPage asks for it in every way that other pages know.
+func TestCallbackIsNeverInsideAnotherPage(t *testing.T) {
+	s, _ := githubSite(t, options{env: broker.Environment{AllowedOrigins: []string{app}}})
+	_, token := s.session(t, broker.SessionInput{})
+	v := s.visitor(t)
+	more := "&lang=de&parent=" + url.QueryEscape(app)
+	for name, page := range map[string]answer{
+		"success": v.get(callback(startFramed(t, v, token), "code", "c") + more),
+		"failure": v.get("/oauth/callback?state=x" + more),
+		"head":    v.do(http.MethodHead, "/oauth/callback?state=x"+more, nil, nil),
+		"post":    v.do(http.MethodPost, "/oauth2/callback?x=y"+more, url.Values{"state": {"x"}, "parent": {app}}, nil),
+		"large":   v.do(http.MethodPost, "/oauth/callback?x=y"+more, url.Values{"state": {strings.Repeat("x", 64<<10)}}, nil),
+	} {
+		if got := ancestors(page); got != "'none'" || strings.Contains(page.body, "data-parent") || strings.Contains(page.body, `lang="de"`) {
+			t.Errorf("%s: for %s:\n%s", name, got, page.body)
+		}
+	}
+}
+
 // attemptNumber is what a script would make up.
 const attemptNumber = "0123456789abcdef0123456789abcdef"
 

@@ -533,7 +533,7 @@ func away(t *texts, v *awayView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 39, "</div></div><div class=\"waiting\" role=\"status\"><span class=\"pulse\" aria-hidden=\"true\"></span><h2 id=\"away\">")
+		templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 39, "</div></div><div class=\"waiting\" role=\"status\" data-hint><span class=\"pulse\" aria-hidden=\"true\"></span><h2 id=\"away\">")
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}

@@ -113,7 +113,8 @@ func (c *popupCase) open(t *testing.T, browser context.Context) (app, popup cont
 	t.Helper()
 	app = tab(t, browser)
 	must(t, chromedp.Do(app, chromedp.Navigate(byName(c.app))))
-	opened := chromedp.WaitNewTarget(app, func(*target.Info) bool { return true })
+	// Other tests open windows in the same browser.
+	opened := chromedp.WaitNewTarget(app, func(i *target.Info) bool { return strings.HasPrefix(i.URL, c.site.server.URL) })
 	must(t, chromedp.Do(app, chromedp.Click(chromedp.CSS("#open"))))
 	popup, cancel := chromedp.NewContext(app, chromedp.WithTargetID(<-opened))
 	t.Cleanup(cancel)

@@ -120,6 +120,12 @@
     return;
   }
   const closedNote = away.querySelector("[data-was-closed]");
+  const again = away.querySelector("[data-again]");
+  const sayClosed = (closed) => {
+    closedNote.hidden = !closed;
+    away.querySelector("[data-hint]").hidden = closed;
+    again.classList.toggle("quiet", !closed);
+  };
   const blockedNote = form.querySelector("[data-was-blocked]");
   const NAME = "coatcheck";
   const LIFE = 10.5 * 60 * 1000; // a little longer than a sign-in may take
@@ -174,7 +180,7 @@
         return;
       }
       if (gone && attempt === latest && body.dataset.watch && !away.hidden) {
-        closedNote.hidden = false;
+        sayClosed(true);
         if (!toldClosed) {
           toldClosed = true;
           tell({ type: "error", payload: JSON.parse(away.dataset.closed) });
@@ -211,12 +217,12 @@
     form.target = popup ? NAME : "_blank";
     latest = number();
     form.elements.attempt.value = latest;
-    closedNote.hidden = true;
+    sayClosed(false);
     toldClosed = false;
     show(true);
     follow(latest);
   });
-  away.querySelector("[data-again]").addEventListener("click", () => form.requestSubmit());
+  again.addEventListener("click", () => form.requestSubmit());
   away.querySelector("[data-back]").addEventListener("click", () => show(false));
 
   // Both only mean that it is worth asking now.

@@ -24,7 +24,7 @@ func serve(t *testing.T, a *Assets, name string) (*httptest.ResponseRecorder, er
 
 func TestFilesAreKeptForEver(t *testing.T) {
 	a := New()
-	for name, kind := range map[string]string{"connect.css": "text/css; charset=utf-8", "connect.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml"} {
+	for name, kind := range map[string]string{"connect.css": "text/css; charset=utf-8", "connect.js": "text/javascript; charset=utf-8", "embed.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml"} {
 		address := a.Path(name)
 		if !regexp.MustCompile(`^/static/[a-z]+-[0-9a-f]{16}\.[a-z]+$`).MatchString(address) {
 			t.Errorf("%s is at %s", name, address)
