@@ -201,9 +201,12 @@ func TestEmbeddedPageAsksHowItWent(t *testing.T) {
 			if got := ancestors(back); got != "'none'" {
 				t.Errorf("the window may be inside %s", got)
 			}
-			var got struct{ Status, Code, Connection_ID string }
+			var got struct {
+				Status, Code string
+				Connection   string `json:"connection_id"`
+			}
 			must(t, json.Unmarshal([]byte(ask(token, attemptNumber).body), &got))
-			if got.Status != tt.status || got.Code != tt.code || (got.Connection_ID != "") != (tt.code == "") {
+			if got.Status != tt.status || got.Code != tt.code || (got.Connection != "") != (tt.code == "") {
 				t.Errorf("answers %+v", got)
 			}
 			end := v.framed(link("/connect/to/github/done", token)+"&result="+attemptNumber, app)
