@@ -37,7 +37,22 @@ const (
 	ScopeIntegrationsUpdate Scope = "environment:integrations:update"
 	ScopeIntegrationsDelete Scope = "environment:integrations:delete"
 	ScopeProxy              Scope = "environment:proxy"
+	ScopeVariablesRead      Scope = "environment:variables:read"
+	ScopeSigningKeyRotate   Scope = "environment:webhook_signing_key:rotate"
 )
+
+// The scopes of an account's keys, which belong to no environment and see into none.
+const (
+	ScopeAccount                Scope = accountScopes + "*"
+	ScopeEnvironmentsCreate     Scope = "account:environments:create"
+	ScopeEnvironmentsProduction Scope = "account:environments:set_production"
+	ScopeEnvironmentsDelete     Scope = "account:environments:delete"
+	ScopeKeysCreate             Scope = "account:environments:api_keys:create"
+	ScopeKeysDelete             Scope = "account:environments:api_keys:delete"
+)
+
+// accountScopes is how the scopes of an account begin.
+const accountScopes = "account:"
 
 // shorthands are names for sets of scopes, for people who make keys on the command line.
 var shorthands = map[string][]Scope{
@@ -57,8 +72,19 @@ var knownScopes = []Scope{
 	ScopeAll, ScopeSessionsWrite, ScopeConnectionsList, ScopeConnectionsListC, ScopeConnectionsRead, ScopeCredentialsRead,
 	ScopeRefreshTokensRead, ScopeConnectionsCreate, ScopeConnectionsUpdate, ScopeConnectionsDelete, ScopeIntegrationsList,
 	ScopeIntegrationsListC, ScopeIntegrationsRead, ScopeIntegrationSecrets, ScopeIntegrationsCreate, ScopeIntegrationsUpdate,
-	ScopeIntegrationsDelete, ScopeProxy, "environment:connections:*", "environment:integrations:*",
+	ScopeIntegrationsDelete, ScopeProxy, ScopeVariablesRead, ScopeSigningKeyRotate,
+	ScopeAccount, ScopeEnvironmentsCreate, ScopeEnvironmentsProduction, ScopeEnvironmentsDelete, ScopeKeysCreate, ScopeKeysDelete,
+	"environment:connections:*", "environment:integrations:*",
+	// What these are for does not exist here. Keys are made with them all the same, by scripts that make them everywhere.
+	"environment:integrations:list_functions", "environment:functions:*", "environment:functions:list", "environment:functions:read",
+	"environment:functions:delete", "environment:functions:compile", "environment:functions:dryrun", "environment:functions:invocations",
+	"environment:records:*", "environment:records:read", "environment:records:write", "environment:syncs:*", "environment:syncs:read",
+	"environment:syncs:execute", "environment:syncs:update", "environment:syncs:variant:create", "environment:syncs:variant:delete",
+	"environment:actions:*", "environment:actions:execute", "environment:deploy", "environment:mcp", "environment:logs:read",
 }
+
+// KnownScopes lists every scope that a key can hold.
+func KnownScopes() Scopes { return slices.Clone(knownScopes) }
 
 // Scopes is what a key holds.
 type Scopes []Scope
@@ -99,13 +125,13 @@ func ParseScopes(names []string) (Scopes, error) {
 	return out, nil
 }
 
-// APIKey is a key of an environment's backend. Only its hash is kept.
+// APIKey is a key of an environment's backend, or of the account. Only its hash is kept.
 type APIKey struct {
 	ID          APIKeyID
-	Environment EnvironmentID
-	Name        string // unique among the environment's living keys
-	Hash        []byte // SHA-256 of the whole key
-	Hint        string // its first characters, so that people can tell keys apart
+	Environment EnvironmentID // empty: the account's, which makes and deletes environments and their keys
+	Name        string        // unique among the environment's living keys
+	Hash        []byte        // SHA-256 of the whole key
+	Hint        string        // its first characters, so that people can tell keys apart
 	Scopes      Scopes
 	Managed     bool // declared in the configuration file
 	CreatedAt   time.Time
@@ -116,12 +142,17 @@ type APIKey struct {
 // Validate reports the first thing that is wrong with the key.
 func (k *APIKey) Validate() error {
 	switch {
-	case k.ID == "" || k.Environment == "" || len(k.Hash) != 32:
-		return ErrInternal.Saying("an API key needs an id, an environment and a hash")
+	case k.ID == "" || len(k.Hash) != 32:
+		return ErrInternal.Saying("an API key needs an id and a hash")
 	case k.Name == "" || len(k.Name) > 255:
 		return ErrInvalidRequest.Saying("the key's name must have 1 to 255 characters").On("name")
 	case len(k.Scopes) == 0:
 		return ErrInvalidRequest.Saying("a key needs at least one scope").On("scopes")
+	}
+	for _, s := range k.Scopes {
+		if strings.HasPrefix(string(s), accountScopes) != (k.Environment == "") {
+			return ErrInvalidRequest.Saying("an account's key holds scopes of accounts, and an environment's key those of environments: " + quote(string(s))).On("scopes")
+		}
 	}
 	return nil
 }
@@ -138,24 +169,52 @@ type KeyInput struct {
 	Expires time.Time // zero: never
 }
 
-// CreateAPIKey makes a key and gives it, which is told only now. Errors: conflict when the name is taken.
+// maxKeys is how many living keys an environment has at most, as does the account.
+const maxKeys = 50
+
+// CreateAPIKey makes a key of the environment and gives it, which is told only now. Errors: conflict, naming name when it
+// is taken, and keys when there are too many.
 func (b *Broker) CreateAPIKey(ctx context.Context, who Actor, e *Environment, in KeyInput) (Secret, *APIKey, error) {
-	text, id := b.sealer.NewAPIKey(e.Name)
-	k, err := b.addKey(ctx, who, e, APIKeyID(id), text, in, false)
-	return NewSecret(text), k, err
+	return b.createKey(ctx, who, e.ID, e.Name, in)
+}
+
+// CreateAccountKey makes a key of the account. Errors: those of CreateAPIKey.
+func (b *Broker) CreateAccountKey(ctx context.Context, who Actor, in KeyInput) (Secret, *APIKey, error) {
+	return b.createKey(ctx, who, "", "account", in)
+}
+
+func (b *Broker) createKey(ctx context.Context, who Actor, env EnvironmentID, name string, in KeyInput) (Secret, *APIKey, error) {
+	if err := who.Allow(ScopeKeysCreate); err != nil {
+		return Secret{}, nil, err
+	}
+	living := 0
+	for _, k := range b.snapshot.Load().keys {
+		if k.key.Environment == env && k.key.living(b.Now()) {
+			living++
+		}
+	}
+	if living >= maxKeys {
+		return Secret{}, nil, ErrConflict.Saying("there are 50 keys already; delete one first").On("keys")
+	}
+	text, id := b.sealer.NewAPIKey(name)
+	k, err := b.addKey(ctx, who, env, APIKeyID(id), text, in, false)
+	if err != nil {
+		return Secret{}, nil, err
+	}
+	return NewSecret(text), k, nil
 }
 
 // addKey stores the hash of a key.
-func (b *Broker) addKey(ctx context.Context, who Actor, e *Environment, id APIKeyID, text string, in KeyInput, managed bool) (*APIKey, error) {
+func (b *Broker) addKey(ctx context.Context, who Actor, env EnvironmentID, id APIKeyID, text string, in KeyInput, managed bool) (*APIKey, error) {
 	hash := sha256.Sum256([]byte(text))
 	k := &APIKey{
-		ID: id, Environment: e.ID, Name: in.Name, Hash: hash[:], Hint: hint(text), Scopes: in.Scopes, Managed: managed,
+		ID: id, Environment: env, Name: in.Name, Hash: hash[:], Hint: hint(text), Scopes: in.Scopes, Managed: managed,
 		CreatedAt: b.Now(), ExpiresAt: cut(in.Expires),
 	}
 	if err := k.Validate(); err != nil {
 		return nil, err
 	}
-	who.Environment = e.ID
+	who.Environment = env
 	if err := b.store.CreateAPIKey(ctx, k, b.audited(who, "apikey.create", string(id))); err != nil {
 		return nil, err
 	}
@@ -185,23 +244,61 @@ func (b *Broker) declareKey(ctx context.Context, e *Environment, preset Secret) 
 	}
 	// One that it replaces is ended after this one opens: see release.
 	id := APIKeyID(uuid.NewString())
-	_, err := b.addKey(ctx, System(e.ID), e, id, text, KeyInput{Name: "configuration file " + string(id[:8]), Scopes: Scopes{ScopeAll}}, true)
+	_, err := b.addKey(ctx, System(e.ID), e.ID, id, text, KeyInput{Name: "configuration file " + string(id[:8]), Scopes: Scopes{ScopeAll}}, true)
 	return id, err
 }
 
 // APIKeys lists the environment's keys, revoked ones included, oldest first.
 func (b *Broker) APIKeys(ctx context.Context, e *Environment) ([]*APIKey, error) {
+	return b.keysOf(ctx, e.ID)
+}
+
+// AccountKeys lists the account's keys, revoked ones included, oldest first.
+func (b *Broker) AccountKeys(ctx context.Context) ([]*APIKey, error) { return b.keysOf(ctx, "") }
+
+func (b *Broker) keysOf(ctx context.Context, env EnvironmentID) ([]*APIKey, error) {
 	all, err := b.store.APIKeys(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all = slices.DeleteFunc(all, func(k *APIKey) bool { return k.Environment != e.ID })
+	all = slices.DeleteFunc(all, func(k *APIKey) bool { return k.Environment != env })
 	slices.SortFunc(all, func(x, y *APIKey) int { return x.CreatedAt.Compare(y.CreatedAt) })
 	return all, nil
 }
 
-// RevokeAPIKey ends a key. Errors: not_found.
+// DeleteAPIKey ends a key of the environment. Errors: not_found; managed_by_config when the configuration file declares it.
+func (b *Broker) DeleteAPIKey(ctx context.Context, who Actor, e *Environment, id APIKeyID) error {
+	if err := who.Allow(ScopeKeysDelete); err != nil {
+		return err
+	}
+	k := b.livingKey(id)
+	switch {
+	case k == nil || k.Environment != e.ID:
+		return ErrNotFound.On("key")
+	case k.Managed:
+		return ErrManagedByConfig
+	}
+	return b.RevokeAPIKey(ctx, who, id)
+}
+
+// livingKey finds a key that was not revoked; nil: there is none of that id.
+func (b *Broker) livingKey(id APIKeyID) *APIKey {
+	for _, k := range b.snapshot.Load().keys {
+		if k.key.ID == id {
+			return k.key
+		}
+	}
+	return nil
+}
+
+// RevokeAPIKey ends a key, whosever it is. Errors: not_found.
 func (b *Broker) RevokeAPIKey(ctx context.Context, who Actor, id APIKeyID) error {
+	if err := who.Allow(ScopeKeysDelete); err != nil {
+		return err
+	}
+	if k := b.livingKey(id); k != nil {
+		who.Environment = k.Environment // whose trail it belongs to
+	}
 	if err := b.store.RevokeAPIKey(ctx, id, b.Now(), b.audited(who, "apikey.revoke", string(id))); err != nil {
 		return err
 	}

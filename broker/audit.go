@@ -18,6 +18,7 @@ type AuditEntry struct {
 
 // Trail is what a change leaves behind. It commits with the change, or the change fails.
 type Trail struct {
-	Audit  []AuditEntry
-	Events []Event
+	Audit      []AuditEntry
+	Events     []Event
+	Deliveries []Delivery // of the events, to the app
 }

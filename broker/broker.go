@@ -28,6 +28,7 @@ type Config struct {
 	Sealer    Sealer
 	Catalogue Catalogue
 	Reserve   Reserve          // nil: nothing to fall back on when the disk is full
+	Courier   Courier          // nil: what apps are to be told stays where it is
 	Now       func() time.Time // the one clock
 	Logger    *slog.Logger
 	PublicURL string // an origin; redirect URIs are built from it alone
@@ -47,6 +48,7 @@ type Broker struct {
 	sealer    Sealer
 	catalogue Catalogue
 	reserve   Reserve
+	courier   Courier
 	clock     func() time.Time
 	log       *slog.Logger
 	publicURL string
@@ -68,7 +70,8 @@ type Broker struct {
 	rejections *otter.Cache[ConnectionID, int64] // versions that an API refused lately
 	work       sync.WaitGroup                    // what must finish before the process may end
 	wake       chan struct{}                     // the scheduler should look again
-	stopping   chan struct{}                     // closed when no new work is to be begun
+	outbox     outbox
+	stopping   chan struct{} // closed when no new work is to be begun
 	stopOnce   sync.Once
 	workers    int
 	perHost    int
@@ -85,13 +88,14 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: the public URL must be an origin such as https://connect.example.com, not %q", c.PublicURL)
 	}
 	b := &Broker{
-		store: c.Store, sealer: c.Sealer, catalogue: c.Catalogue, reserve: c.Reserve, clock: c.Now, log: c.Logger,
+		store: c.Store, sealer: c.Sealer, catalogue: c.Catalogue, reserve: c.Reserve, courier: c.Courier, clock: c.Now, log: c.Logger,
 		publicURL: c.PublicURL, dev: Loopback(origin.Hostname()),
 		owner:    uuid.NewString(),
 		gates:    gate.New(orDefault(c.RefreshPerHost, 8), c.Now),
 		held:     newHeld(),
 		reads:    newReadLog(),
 		wake:     make(chan struct{}, 1),
+		outbox:   outbox{wake: make(chan struct{}, 1), runners: make(map[string]int)},
 		stopping: make(chan struct{}),
 		workers:  orDefault(c.RefreshConcurrency, 64),
 		perHost:  orDefault(c.RefreshPerHost, 8),

@@ -154,6 +154,8 @@ type ConnectInput struct {
 	// Params are laid over the entry's own parameters of the authorization request, where the app's backend named none.
 	// An empty one takes the entry's away.
 	Params map[string]string
+	// Blank is set where a program sends the fields: one that is blank was left so on purpose.
+	Blank bool
 	// Channel is where the result is waited for, made by [NewChannel] or with as many random characters; empty: nowhere.
 	Channel string
 }
@@ -176,10 +178,10 @@ func (c *connecting) fill(in ConnectInput) (credentials map[string]Secret, err e
 		if typed && !f.Secret {
 			value = strings.TrimSpace(value)
 		}
-		if value == "" && asked && !f.Optional && !f.HasDefault {
+		if value == "" && asked && !f.Optional && !f.HasDefault && (!typed || !in.Blank) {
 			return nil, ErrVariableInvalid.On(name).Saying("this field must be filled in")
 		}
-		if value == "" && !f.HasDefault {
+		if value == "" && !f.HasDefault && (!typed || !in.Blank) {
 			continue
 		}
 		if f.Section == ConfigField {

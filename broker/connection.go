@@ -56,10 +56,14 @@ type Connection struct {
 	Config      []byte // a JSON object: connection config without what is secret
 	Account     Sealed // the provider's name for the account
 	AccountHash []byte // keyed hash of integration and account, to find other grants of it
-	AskedScopes []string
-	Scopes      []string // granted
-	WebhookURL  string   // events go here instead of the environment's address
-	Revision    int64    // bumped by every change; the guard of concurrent ones
+	GrantHash   []byte // keyed hash of integration and grant, to find others that are on the same one; nil: it has no token
+	// DuplicateGrant is set by the store where another connection, not disconnected either, has the same GrantHash: what
+	// one of them renews, rotates or ends, the other loses.
+	DuplicateGrant bool
+	AskedScopes    []string
+	Scopes         []string // granted
+	WebhookURL     string   // events go here instead of the environment's address
+	Revision       int64    // bumped by every change; the guard of concurrent ones
 
 	CreatedAt    time.Time
 	UpdatedAt    time.Time
@@ -190,7 +194,7 @@ func (b *Broker) Reveal(ctx context.Context, who Actor, ref ConnectionRef, o Rev
 	if err != nil {
 		return nil, err
 	}
-	fresh, err := b.freshened(ctx, i, cred, o)
+	fresh, err := b.freshened(ctx, i, c, cred, o)
 	if err != nil {
 		return nil, err
 	}
@@ -203,7 +207,7 @@ func (b *Broker) Reveal(ctx context.Context, who Actor, ref ConnectionRef, o Rev
 }
 
 // freshened renews the credential where that is due or demanded.
-func (b *Broker) freshened(ctx context.Context, i *Integration, c *Credential, o RevealOptions) (*Credential, error) {
+func (b *Broker) freshened(ctx context.Context, i *Integration, conn *Connection, c *Credential, o RevealOptions) (*Credential, error) {
 	p, ok := b.catalogue.Provider(i.Provider)
 	if !ok {
 		return c, nil
@@ -213,8 +217,14 @@ func (b *Broker) freshened(ctx context.Context, i *Integration, c *Credential, o
 		return c, nil
 	}
 	m, err := b.openMaterial(i.Environment, c)
-	if err != nil || !renewer.Renewable(m) {
-		return c, err
+	if err != nil {
+		return nil, err
+	}
+	if !renewer.Renewable(m) {
+		if c.isLost() && c.hasExpired(b.Now()) { // what it was renewed with has been erased
+			return nil, knownLost(conn, c)
+		}
+		return c, nil
 	}
 	r := renewal{environment: i.Environment, connection: c.Connection, than: c.Version, why: whenDue}
 	if o.ForceRefresh {
@@ -226,7 +236,7 @@ func (b *Broker) freshened(ctx context.Context, i *Integration, c *Credential, o
 	if err == nil {
 		return fresh, nil
 	}
-	if !o.ForceRefresh && (c.ExpiresAt.IsZero() || b.Now().Before(c.ExpiresAt)) {
+	if !o.ForceRefresh && !c.hasExpired(b.Now()) {
 		return c, nil
 	}
 	return nil, err
@@ -263,6 +273,7 @@ type ImportInput struct {
 	Tags        map[string]string
 	EndUser     *EndUser
 	WebhookURL  string
+	Unverified  bool // the provider is not asked whether the credential works
 }
 
 // Import stores a credential as a connection, and overwrites one of that key. Errors: not_found naming the integration,
@@ -282,7 +293,7 @@ func (b *Broker) Import(ctx context.Context, who Actor, in ImportInput) (r *Reve
 	b.work.Add(1)
 	defer b.work.Done()
 	ctx = context.WithoutCancel(ctx)
-	if v, ok := m.provider.(Verifier); ok && !m.facts.Interactive {
+	if v, ok := m.provider.(Verifier); ok && !m.facts.Interactive && !in.Unverified {
 		asking, cancel := context.WithTimeout(ctx, providerTimeout)
 		_, err := v.Verify(asking, m.holding())
 		cancel()
@@ -316,6 +327,9 @@ func (b *Broker) importing(who Actor, i *Integration, in ImportInput) (*making, 
 	}
 	tags, err := ValidateTags(in.Tags)
 	if err != nil {
+		return nil, err
+	}
+	if err := b.checkReceiver(in.WebhookURL, fieldOverride); err != nil {
 		return nil, err
 	}
 	probe := &Connection{ID: "-", Environment: i.Environment, Integration: i.ID, Key: in.Key, Name: in.Name}
@@ -369,6 +383,11 @@ func (b *Broker) UpdateConnection(ctx context.Context, who Actor, ref Connection
 			return nil, err
 		}
 		p.Tags = tags
+	}
+	if p.WebhookURL != nil {
+		if err := b.checkReceiver(*p.WebhookURL, fieldOverride); err != nil {
+			return nil, err
+		}
 	}
 	changed, err := b.change(ctx, who, ref.Integration, []string{ref.Key}, "connection.update", func(c *Connection) error {
 		if p.EndUser != nil {

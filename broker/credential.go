@@ -10,8 +10,9 @@ type Credential struct {
 	Connection ConnectionID
 	Version    int64  // bumped by every new token; the guard of concurrent renewals
 	Type       string // OAUTH2, OAUTH2_CC, API_KEY, BASIC, NONE, ...
+	Origins    string // where it may be sent: see originsOf; kept by renewals, and part of what its seals are bound to
 	Access     Sealed // access token or API key
-	Refresh    Sealed // refresh token; kept when a grant is lost, so that it can be tried again
+	Refresh    Sealed // refresh token; kept for a while when a grant is lost, so that it can be tried again
 	Details    Sealed // JSON object of other secrets: user name and password, client override, secret config
 	Answer     Sealed // the provider's last answer as it came
 	ObtainedAt time.Time
@@ -24,6 +25,7 @@ type Credential struct {
 	FailedAt         time.Time // the last of them
 	FailingSince     time.Time // the first of them
 	FailCode         string
+	EraseAt          time.Time // when the tokens of a lost grant are to be erased; zero: they are kept
 
 	// The lease: who is renewing it, until when, and since when an attempt has been under way. An attempt without an
 	// outcome stays here when its owner dies.
@@ -31,6 +33,14 @@ type Credential struct {
 	LeaseUntil time.Time
 	Fence      int64 // rises with every lease
 	AttemptAt  time.Time
+}
+
+// isLost reports whether the grant is gone as far as anybody knows: a renewal failed, and none is planned.
+func (c *Credential) isLost() bool { return c.Failures > 0 && c.RefreshAt.IsZero() }
+
+// hasExpired reports whether the access token has run out.
+func (c *Credential) hasExpired(now time.Time) bool {
+	return !c.ExpiresAt.IsZero() && !now.Before(c.ExpiresAt)
 }
 
 // Material is a credential in the clear. It exists in memory, in broker and providers, and nowhere else.
@@ -54,12 +64,14 @@ type Revocation struct {
 	Connection  ConnectionID
 	Version     int64
 	Type        string
+	Origins     string
 	Access      Sealed
 	Refresh     Sealed
 	Details     Sealed
 	Config      []byte
 	AccountHash []byte
-	Attempts    int
+	Attempts    int           // that reached the provider, or tried to
+	Waited      time.Duration // put off because the provider was not to be asked
 	CreatedAt   time.Time
 	NextAt      time.Time // when to try; while one is trying, when to try again should it die
 	DoneAt      time.Time // zero: not yet

@@ -293,6 +293,65 @@ func TestARevocationIsRetriedForThreeDays(t *testing.T) {
 	}
 }
 
+// Time in which the provider must not be asked is none of the three days, neither for the revocation that found out nor for
+// those that were not even tried.
+func TestAClosedGateDoesNotUseUpARevocation(t *testing.T) {
+	r := newRig(t)
+	first, second := r.imported("first", time.Hour), r.imported("second", time.Hour)
+	r.provider.set(func(p *fakeProvider) {
+		p.revokeErr = &broker.ProviderError{Class: broker.Transient, Code: "http_503", Status: 503, RetryAfter: 100 * time.Hour}
+	})
+	for _, ref := range []broker.ConnectionRef{first, second} {
+		if err := r.broker.DeleteConnection(t.Context(), r.who, ref); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.broker.RevokeDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pass := func(hours int) {
+		for range hours {
+			r.clock.advance(time.Hour)
+			if err := r.broker.RevokeDue(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	pass(99)
+	r.provider.set(func(p *fakeProvider) {
+		p.revokeErr = &broker.ProviderError{Class: broker.Transient, Code: "http_400", Status: 400}
+	})
+	pass(60) // they are tried now, and fail
+	r.provider.set(func(p *fakeProvider) { p.revokeErr = nil })
+	pass(2)
+	if n := len(r.provider.revocations()); n != 2 {
+		t.Fatalf("%d of 2 were revoked", n)
+	}
+}
+
+// A provider that lets nobody in is not waited for for ever: the tokens of a deleted connection are not kept longer than
+// those of a lost grant.
+func TestARevocationEndsBehindAClosedGateToo(t *testing.T) {
+	r := newRig(t)
+	ref := r.imported("c", time.Hour)
+	r.provider.set(func(p *fakeProvider) {
+		p.revokeErr = &broker.ProviderError{Class: broker.Transient, Code: "http_503", Status: 503, RetryAfter: 20 * 24 * time.Hour}
+	})
+	if err := r.broker.DeleteConnection(t.Context(), r.who, ref); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if err := r.broker.RevokeDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r.clock.advance(20*24*time.Hour + time.Second)
+	}
+	list, err := r.store.Revocations(t.Context(), r.who.Environment, 10)
+	if err != nil || len(list) != 1 || list[0].Outcome != broker.OutcomeGaveUp || len(list[0].Refresh) != 0 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+}
+
 // Where revoking a token ends every token of the account, it is left alone while another connection needs it.
 func TestASharedGrantIsNotRevoked(t *testing.T) {
 	r := newRig(t)

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -77,6 +78,7 @@ type DeclaredEnvironment struct {
 	Environment  Environment // without ID and times
 	SecretKey    Secret      // a fixed API key; zero: none
 	Integrations []IntegrationInput
+	Webhook      DeclaredWebhook
 }
 
 // Declare writes what the configuration file says. What is the same already is left alone; what has left the file stays
@@ -91,6 +93,9 @@ func (b *Broker) Declare(ctx context.Context, list []DeclaredEnvironment) error 
 			return fmt.Errorf("environment %s: %w", d.Environment.Name, err)
 		}
 		declared[e.ID] = true
+		if err := b.declareWebhook(ctx, e.ID, d.Webhook); err != nil {
+			return fmt.Errorf("environment %s: %w", e.Name, err)
+		}
 		if !d.SecretKey.IsZero() {
 			k, err := b.declareKey(ctx, e, d.SecretKey)
 			if err != nil {
@@ -125,24 +130,61 @@ func (b *Broker) declareEnvironment(ctx context.Context, d DeclaredEnvironment) 
 		}
 		e.UpdatedAt = now
 	}
-	return &e, b.saveEnvironment(ctx, &e)
+	return &e, b.saveEnvironment(ctx, System(e.ID), &e)
 }
 
-// CreateEnvironment makes one that no file declares.
-func (b *Broker) CreateEnvironment(ctx context.Context, name string) (*Environment, error) {
+// CreateEnvironment makes one that no file declares. It has no API key yet. Errors: conflict when the name is taken.
+func (b *Broker) CreateEnvironment(ctx context.Context, who Actor, name string) (*Environment, error) {
+	if err := who.Allow(ScopeEnvironmentsCreate); err != nil {
+		return nil, err
+	}
 	if _, err := b.EnvironmentNamed(name); err == nil {
-		return nil, ErrConflict.On("name")
+		return nil, ErrConflict.Saying("an environment of that name exists").On("name")
 	}
 	now := b.Now()
 	e := &Environment{ID: EnvironmentID(uuid.NewString()), Name: name, Start: StartAuto, CreatedAt: now, UpdatedAt: now}
-	return e, b.saveEnvironment(ctx, e)
+	return e, b.saveEnvironment(ctx, who, e)
 }
 
-func (b *Broker) saveEnvironment(ctx context.Context, e *Environment) error {
+// protectedEnvironment is the name of the one environment that nobody deletes by a call.
+const protectedEnvironment = "prod"
+
+// DeleteEnvironment deletes an environment with everything in it: its keys and sessions count no more, and its
+// connections end as when their integrations are deleted. Errors: not_found; managed_by_config; conflict for the
+// one that is named prod.
+func (b *Broker) DeleteEnvironment(ctx context.Context, who Actor, id EnvironmentID) error {
+	if err := who.Allow(ScopeEnvironmentsDelete); err != nil {
+		return err
+	}
+	e, err := b.EnvironmentByID(id)
+	switch {
+	case err != nil:
+		return err
+	case e.Managed:
+		return ErrManagedByConfig
+	case e.Name == protectedEnvironment:
+		return ErrConflict.Saying("the environment prod cannot be deleted").On("environment")
+	}
+	who.Environment = id
+	if _, err := b.store.DeleteEnvironment(ctx, id, b.Now(), b.audited(who, "environment.delete", string(id))); err != nil {
+		return err
+	}
+	b.cache.clear()
+	b.changed(ctx)
+	return nil
+}
+
+// EnvironmentByID finds an environment for a caller that belongs to none.
+func (b *Broker) EnvironmentByID(id EnvironmentID) (*Environment, error) {
+	return b.Environment(Actor{Environment: id})
+}
+
+func (b *Broker) saveEnvironment(ctx context.Context, who Actor, e *Environment) error {
 	if err := e.Validate(); err != nil {
 		return err
 	}
-	if err := b.store.SaveEnvironment(ctx, e, b.audited(System(e.ID), "environment.save", string(e.ID))); err != nil {
+	who.Environment = e.ID
+	if err := b.store.SaveEnvironment(ctx, e, b.audited(who, "environment.save", string(e.ID))); err != nil {
 		return err
 	}
 	b.changed(ctx)
@@ -156,7 +198,7 @@ func (b *Broker) release(ctx context.Context, envs map[EnvironmentID]bool, ints 
 		if e.Managed && !envs[e.ID] {
 			free := *e
 			free.Managed, free.UpdatedAt = false, b.Now()
-			if err := b.saveEnvironment(ctx, &free); err != nil {
+			if err := errors.Join(b.saveEnvironment(ctx, System(free.ID), &free), b.releaseWebhook(ctx, e.ID)); err != nil {
 				return err
 			}
 		}

@@ -116,6 +116,7 @@ var (
 	ErrBrowserMismatch    = declare(Denied, "browser_mismatch", "this sign-in was started in another browser")
 	ErrIntegrationRefused = declare(Denied, "integration_not_allowed", "the connect session does not allow this integration")
 	ErrInsufficientScope  = declare(Denied, "insufficient_scope", "the API key does not hold the scope that this needs")
+	ErrOriginRefused      = declare(Denied, "origin_not_allowed", "pages of this origin may not do this")
 	ErrCSRF               = declare(Denied, "csrf", "this form was not sent from our own page")
 	ErrNotFound           = declare(NotFound, "not_found", "there is no such object")
 	ErrMethodNotAllowed   = declare(MethodNotAllowed, "method_not_allowed", "this address does not take that method")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +35,11 @@ type fakeProvider struct {
 	revokeErr error
 	panics    bool
 	facts     broker.Facts
+	// prepares makes it a provider that is asked before the browser leaves.
+	prepares  func(r *broker.AuthorizeRequest) (*broker.Temporary, error)
+	base      string            // of the API; a connection of another subdomain has it there
+	answers   map[string]string // connection config that renewals bring
+	sameToken bool              // every sign-in gets one and the same, which does not expire
 }
 
 type family struct {
@@ -44,7 +50,7 @@ type family struct {
 
 func newFakeProvider() *fakeProvider {
 	return &fakeProvider{
-		families: make(map[string]*family), codes: make(map[string]int), account: "account-1",
+		families: make(map[string]*family), codes: make(map[string]int), account: "account-1", base: "https://api.fake.example.com",
 		facts: broker.Facts{
 			Name: "fake", DisplayName: "Fake", Mode: "OAUTH2", CredentialType: "OAUTH2", Interactive: true, NeedsClient: true, Usable: true,
 			AuthorizationURL: "https://fake.example.com/authorize", TokenOrigin: "https://fake.example.com", HasProxy: true,
@@ -55,6 +61,9 @@ func newFakeProvider() *fakeProvider {
 func (p *fakeProvider) Provider(name string) (broker.Provider, bool) {
 	switch name {
 	case "fake":
+		if p.prepares != nil {
+			return preparing{p}, true
+		}
 		return p, true
 	case "typed":
 		return typedProvider{p}, true
@@ -90,7 +99,13 @@ func (p *fakeProvider) CheckMaterial(m *broker.Material) error {
 }
 
 func (p *fakeProvider) Present(h *broker.Holding) (*broker.Presentation, error) {
-	base, err := url.Parse("https://api.fake.example.com")
+	p.mu.Lock()
+	raw := p.base
+	p.mu.Unlock()
+	if sub := h.Config["subdomain"]; sub != "" {
+		raw = strings.Replace(raw, "api", sub, 1)
+	}
+	base, err := url.Parse(raw)
 	return &broker.Presentation{
 		BaseURL: base, Headers: []broker.Header{{Key: "Authorization", Values: []string{"Bearer " + h.Material.Access.Reveal()}}},
 	}, err
@@ -115,7 +130,16 @@ func (p *fakeProvider) Exchange(_ context.Context, r *broker.ExchangeRequest) (*
 		return nil, &broker.ProviderError{Class: broker.GrantLost, Code: "invalid_grant"}
 	}
 	access, refresh := p.issue(p.lifetime())
+	if p.same() {
+		return &broker.Obtained{Material: &broker.Material{Type: "OAUTH2", Access: broker.NewSecret("the-users-only-token")}}, nil
+	}
 	return &broker.Obtained{Material: p.material(access, refresh)}, nil
+}
+
+func (p *fakeProvider) same() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.sameToken
 }
 
 func (p *fakeProvider) lifetime() time.Duration {
@@ -151,7 +175,13 @@ func (p *fakeProvider) material(access, refresh string) *broker.Material {
 
 func (p *fakeProvider) Renewable(m *broker.Material) bool { return !m.Refresh.IsZero() }
 
-func (p *fakeProvider) Endpoint(*broker.Holding) string { return "fake.example.com" }
+func (p *fakeProvider) Endpoint(h *broker.Holding) string {
+	if host := h.Config["token_host"]; host != "" {
+		return host
+	}
+	_, host, _ := strings.Cut(p.Facts().TokenOrigin, "://")
+	return host
+}
 
 func (p *fakeProvider) Renew(ctx context.Context, h *broker.Holding) (*broker.Obtained, error) {
 	p.mu.Lock()
@@ -189,8 +219,9 @@ func (p *fakeProvider) rotate(refresh string) (*broker.Obtained, error) {
 		return nil, &broker.ProviderError{Class: broker.GrantLost, Code: "invalid_grant", Status: 400}
 	}
 	access, next := p.next(f)
+	config := p.answers
 	p.mu.Unlock()
-	return &broker.Obtained{Material: p.material(access, next)}, nil
+	return &broker.Obtained{Material: p.material(access, next), Config: config}, nil
 }
 
 func (p *fakeProvider) Revoke(_ context.Context, h *broker.Holding) (bool, error) {

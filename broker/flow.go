@@ -65,6 +65,9 @@ type flowSecrets struct {
 	ClientID     string         `json:"client_id,omitempty"`
 	ClientSecret string         `json:"client_secret,omitempty"`
 	RefreshToken string         `json:"refresh_token,omitempty"`
+	// The temporary credential, where the provider gave one.
+	Token       string `json:"token,omitempty"`
+	TokenSecret string `json:"token_secret,omitempty"`
 }
 
 func flowPlace(f *Flow) place {
@@ -102,7 +105,7 @@ func (b *Broker) redirectURI(f *Facts, i *Integration) string {
 }
 
 // StartFlow opens a sign-in and gives the address that the browser goes to. Errors: those of ConnectForm, variable_invalid
-// naming the field, rate_limited.
+// naming the field, rate_limited; exchange_failed where the provider has to be asked first and refuses or does not answer.
 func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in ConnectInput) (*Started, error) {
 	c, err := b.connecting(ctx, who, key)
 	if err != nil {
@@ -137,12 +140,12 @@ func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in Connec
 		return nil, err
 	}
 	request.State = f.state
-	target, err := a.AuthorizeURL(request)
+	goal, err := b.destination(ctx, c, a, request, f.flow, secrets)
 	if err != nil {
 		return nil, err
 	}
 	return &Started{
-		URL: target, State: f.state, Browser: NewSecret(f.browser), CookieName: FlowCookieName(f.state), ExpiresAt: f.flow.ExpiresAt,
+		URL: goal, State: f.state, Browser: NewSecret(f.browser), CookieName: FlowCookieName(f.state), ExpiresAt: f.flow.ExpiresAt,
 	}, nil
 }
 
@@ -334,13 +337,9 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 		}
 		return nil, ErrProviderError.Because(said)
 	}
-	param := m.facts.CodeParam
-	if param == "" {
-		param = "code"
-	}
-	code := cb.Query.Get(param)
-	if code == "" || len(code) > maxCode || len(cb.Query[param]) != 1 {
-		return nil, ErrCallbackInvalid
+	code, err := codeIn(cb.Query, m.facts, c.secrets)
+	if err != nil {
+		return nil, err
 	}
 	a, ok := m.provider.(Authorizer)
 	if !ok {
@@ -349,7 +348,7 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 	asking, cancel := context.WithTimeout(ctx, providerTimeout)
 	got, err := a.Exchange(asking, &ExchangeRequest{
 		Client: m.client, Config: m.holding().Config, RedirectURI: m.flow.RedirectURI, Code: code,
-		Verifier: c.secrets.Verifier, Nonce: c.secrets.Nonce, Callback: cb.Query,
+		Verifier: c.secrets.Verifier, Nonce: c.secrets.Nonce, Callback: cb.Query, Temporary: c.secrets.temporary(),
 	})
 	cancel()
 	if err != nil {
@@ -366,6 +365,22 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 		return nil, errors.Join(err, b.discard(ctx, m))
 	}
 	return c.outcome(conn, reconnected), nil
+}
+
+// codeIn gives the code of the provider's answer.
+func codeIn(q url.Values, f *Facts, s flowSecrets) (string, error) {
+	if s.Token != "" {
+		return verifierIn(q, s.Token)
+	}
+	param := f.CodeParam
+	if param == "" {
+		param = "code"
+	}
+	code := q.Get(param)
+	if code == "" || len(code) > maxCode || len(q[param]) != 1 {
+		return "", ErrCallbackInvalid
+	}
+	return code, nil
 }
 
 // override keeps the end user's own client with the credential, for its renewal.
@@ -387,7 +402,16 @@ func (b *Broker) failFlow(ctx context.Context, f *Flow, who Actor, code string) 
 	line := b.line(who, "flow.fail", string(f.ID))
 	line.Result = code
 	e := b.event(EventConnectFailed, &Connection{ID: f.Connection, Environment: f.Environment, Integration: f.Integration, Key: f.Key}, code)
-	return b.store.FailFlow(ctx, f.ID, code, b.Now(), Trail{Audit: []AuditEntry{line}, Events: []Event{e}})
+	deliveries, err := b.tellFailed(ctx, &e, f)
+	if err != nil {
+		return err
+	}
+	trail := Trail{Audit: []AuditEntry{line}, Events: []Event{e}, Deliveries: deliveries}
+	if err := b.store.FailFlow(ctx, f.ID, code, b.Now(), trail); err != nil {
+		return err
+	}
+	b.rouseCourier(trail)
+	return nil
 }
 
 // flowError ends the flow, if it has not been, and says what happened.

@@ -3,7 +3,6 @@ package broker
 import (
 	"cmp"
 	"context"
-	"errors"
 	"maps"
 	"net/url"
 	"reflect"
@@ -303,7 +302,7 @@ func originOf(raw string) string {
 	if err != nil || u.Host == "" {
 		return raw
 	}
-	return strings.ToLower(u.Scheme + "://" + u.Host)
+	return apiOrigin(u)
 }
 
 func set[T any](to, from *T) {
@@ -362,6 +361,14 @@ func (b *Broker) DeleteIntegration(ctx context.Context, who Actor, key string) e
 	b.cache.clear()
 	b.changed(ctx)
 	return nil
+}
+
+// ConnectionCount counts the integration's connections.
+func (b *Broker) ConnectionCount(ctx context.Context, who Actor, i *Integration) (int, error) {
+	if err := who.Allow(ScopeIntegrationsRead, ScopeIntegrationSecrets); err != nil {
+		return 0, err
+	}
+	return b.store.CountConnections(ctx, i.ID)
 }
 
 // ClientSecrets are an integration's secrets.
@@ -423,47 +430,6 @@ func (b *Broker) declareIntegration(ctx context.Context, e *Environment, in Inte
 		return "", err
 	}
 	return fresh.ID, b.saveIntegration(ctx, who, fresh)
-}
-
-// strand ends the renewal of an integration's connections when its token endpoint has moved to another origin: their
-// refresh tokens are not sent to who did not issue them. Their end users have to connect again.
-func (b *Broker) strand(ctx context.Context, old, changed *Integration) error {
-	if old.TokenOrigin == changed.TokenOrigin {
-		return nil
-	}
-	const page = 500
-	for offset := 0; ; offset += page {
-		list, err := b.store.Connections(ctx, ConnectionFilter{
-			Environment: old.Environment, Integrations: []IntegrationID{old.ID}, Limit: page, Offset: offset,
-		})
-		if err != nil {
-			return err
-		}
-		for _, c := range list {
-			if err := b.strandOne(ctx, c); err != nil {
-				return err
-			}
-		}
-		if len(list) < page {
-			return nil
-		}
-	}
-}
-
-func (b *Broker) strandOne(ctx context.Context, c *Connection) error {
-	cred, err := b.store.Credential(ctx, c.ID)
-	if errors.Is(err, ErrNotFound) || err == nil && len(cred.Refresh) == 0 {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	b.cache.spoil(c.Integration, c.Key)
-	return b.store.FailRefresh(ctx, &RefreshFailure{
-		Connection: c.ID, Version: cred.Version, Code: ReasonOriginChanged, At: b.Now(), Status: Failing, Reason: ReasonOriginChanged,
-		ErrorID: uuid.NewString(), CountsAgainst: true, KeepAttempt: true,
-		Trail: Trail{Events: []Event{b.event(EventNeedsReauth, c, ReasonOriginChanged)}},
-	})
 }
 
 // sameIntegration reports whether nothing has to be written. Two seals of one secret differ, so they are opened.

@@ -34,6 +34,9 @@ func TestCiphertextOpensOnlyWhereItBelongs(t *testing.T) {
 			r.behind("UPDATE credentials SET access = (SELECT c.access FROM credentials c JOIN connections n ON n.number = c.connection_number WHERE n.key = 'other')" + victim)
 		},
 		"another column": func(r *rig) { r.behind("UPDATE credentials SET access = refresh" + victim) },
+		"another address": func(r *rig) {
+			r.behind("UPDATE connections SET origins = 'https://evil.example.com ' || substr(origins, instr(origins, ' ') + 1) WHERE key = 'victim'")
+		},
 		"an older version": func(r *rig) {
 			r.behind("CREATE TABLE kept AS SELECT * FROM credentials")
 			_, err := r.broker.Reveal(r.t.Context(), r.who, broker.ConnectionRef{Integration: "one", Key: "victim"}, broker.RevealOptions{ForceRefresh: true})
@@ -148,7 +151,7 @@ func TestEnvironmentsDoNotSeeEachOther(t *testing.T) {
 	r := newRig(t)
 	ref := r.imported("c", time.Hour)
 	ctx := t.Context()
-	e, err := r.broker.CreateEnvironment(ctx, "other")
+	e, err := r.broker.CreateEnvironment(ctx, broker.System(""), "other")
 	if err != nil {
 		t.Fatal(err)
 	}

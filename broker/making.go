@@ -100,6 +100,21 @@ func (b *Broker) accountHash(m *making) []byte {
 	return sum[:]
 }
 
+// grantHash finds other connections of the integration on the same grant, which is known by the token that it came with:
+// the refresh token or, where there is none, the access token. Renewals leave it alone. Whatever a provider rotates, it is
+// the same grant, and what was handed out last would have to be indexed anew each time.
+func (b *Broker) grantHash(m *making) []byte {
+	token := m.material.Refresh
+	if token.IsZero() {
+		token = m.material.Access
+	}
+	if token.IsZero() {
+		return nil
+	}
+	sum := b.sealer.MAC(labelGrant, place{environment: m.integration.Environment, row: string(m.integration.ID), origin: token.Reveal()}.bytes())
+	return sum[:16] // it names no account and opens nothing: that no two grants share it is all that is asked
+}
+
 // keepGrant commits the grant. A renewal or another change that comes in between makes it start over from what is there.
 func (b *Broker) keepGrant(ctx context.Context, m *making) (*Connection, bool, error) {
 	for attempt := 0; ; attempt++ {
@@ -114,6 +129,7 @@ func (b *Broker) keepGrant(ctx context.Context, m *making) (*Connection, bool, e
 		err = b.cache.writing(c.Integration, c.Key, func() error { return b.store.PutGrant(ctx, g) })
 		if err == nil {
 			b.rouse()
+			b.rouseCourier(g.Trail)
 			return c, old != nil, nil
 		}
 		if !errors.Is(err, ErrConflict) || attempt == 5 || (old == nil && !m.upsert) {
@@ -184,22 +200,27 @@ func (b *Broker) grant(m *making, old *Connection, version int64) (*Connection, 
 	if c.Config, err = encodeObject(config); err != nil {
 		return nil, nil, err
 	}
-	c.AccountHash, c.Account = nil, nil
+	c.AccountHash, c.Account, c.GrantHash = nil, nil, b.grantHash(m)
 	if len(hash) > 0 {
 		c.AccountHash = hash
 		if c.Account, err = b.seal(accountPlace(c), NewSecret(m.account)); err != nil {
 			return nil, nil, err
 		}
 	}
-	cred, err := b.sealMaterial(c.Environment, c.ID, version+1, m.material)
+	cred, err := b.sealMaterial(c.Environment, c.ID, version+1, m.origins(c), m.material)
 	if err != nil {
 		return nil, nil, err
 	}
 	r, ok := m.provider.(Renewer)
 	schedule(m.facts, cred, ok && r.Renewable(m.material))
+	e := b.event(kind, c, "")
 	g := &Grant{Connection: c, Credential: cred, New: old == nil, From: version, Trail: Trail{
-		Audit: []AuditEntry{b.line(m.who, action, string(c.ID))}, Events: []Event{b.event(kind, c, "")},
+		Audit: []AuditEntry{b.line(m.who, action, string(c.ID))}, Events: []Event{e}, Deliveries: b.tellGranted(&e, c, m.session),
 	}}
+	if old == nil || !old.DuplicateGrant || !slices.Equal(old.GrantHash, c.GrantHash) { // or it is known
+		g.DuplicateTrail = b.audited(m.who, "connection.duplicate_grant", string(c.ID))
+		g.DuplicateTrail.Events = []Event{b.event(EventDuplicateGrant, c, "")}
+	}
 	if m.flow != nil {
 		g.Flow = m.flow.ID
 	}
@@ -207,6 +228,11 @@ func (b *Broker) grant(m *making, old *Connection, version int64) (*Connection, 
 		g.Session = m.session.ID
 	}
 	return c, g, nil
+}
+
+// origins are those of the grant as it is stored with the connection.
+func (m *making) origins(c *Connection) string {
+	return originsOf(m.provider, &Holding{Client: m.client, Config: configValues(c.Config, m.material.Details), Material: m.material})
 }
 
 func accountPlace(c *Connection) place {
@@ -229,7 +255,7 @@ func (b *Broker) discard(ctx context.Context, m *making) error {
 		return err
 	}
 	c.AccountHash = b.accountHash(m)
-	cred, err := b.sealMaterial(c.Environment, c.ID, 1, m.material)
+	cred, err := b.sealMaterial(c.Environment, c.ID, 1, m.origins(c), m.material)
 	if err != nil {
 		return err
 	}

@@ -135,6 +135,9 @@ func (b *Broker) fetchOutbound(ctx context.Context, i *Integration, key string) 
 		if err != nil {
 			return nil, err
 		}
+		if base := o.Base(); base != nil && !mayCall(t.Origins, base) {
+			return nil, b.moved(ctx, t)
+		}
 		if !runOut || renewed {
 			if runOut && !b.Now().Before(t.ExpiresAt) {
 				return nil, ErrNeedsReauth
@@ -181,10 +184,10 @@ func usable(t *Ticket) error {
 // outboundOf opens a ticket. runOut is set when its token has to be renewed before it is served.
 func (b *Broker) outboundOf(p Provider, i *Integration, key string, t *Ticket) (o *Outbound, runOut bool, err error) {
 	m := &Material{Type: t.Type, ExpiresAt: t.ExpiresAt}
-	if m.Access, err = b.open(credentialPlace(t.Environment, t.Connection, columnAccess, t.Version), t.Access); err != nil {
+	if m.Access, err = b.open(credentialPlace(t.Environment, t.Connection, columnAccess, t.Version, t.Origins), t.Access); err != nil {
 		return nil, false, err
 	}
-	if m.Details, err = b.openDetails(credentialPlace(t.Environment, t.Connection, columnDetails, t.Version), t.Details); err != nil {
+	if m.Details, err = b.openDetails(credentialPlace(t.Environment, t.Connection, columnDetails, t.Version, t.Origins), t.Details); err != nil {
 		return nil, false, err
 	}
 	client, err := b.client(i)

@@ -12,7 +12,7 @@ import (
 // keep stores what the provider gave, and only then hands it out.
 func (b *Broker) keep(ctx context.Context, t *target, old *Credential, m *Material, got *Obtained) (*Credential, error) {
 	next := merge(m, got.Material)
-	sealed, err := b.sealMaterial(t.connection.Environment, t.connection.ID, old.Version+1, next)
+	sealed, err := b.sealMaterial(t.connection.Environment, t.connection.ID, old.Version+1, old.Origins, next)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +80,7 @@ func (b *Broker) commit(ctx context.Context, t *target, s *Swap) (*Credential, e
 func orphan(c *Connection, cred *Credential, now time.Time) *Revocation {
 	return &Revocation{
 		ID: uuid.NewString(), Environment: c.Environment, Integration: c.Integration, Connection: c.ID, Version: cred.Version,
-		Type: cred.Type, Access: cred.Access, Refresh: cred.Refresh, Details: cred.Details, Config: c.Config,
+		Type: cred.Type, Origins: cred.Origins, Access: cred.Access, Refresh: cred.Refresh, Details: cred.Details, Config: c.Config,
 		AccountHash: c.AccountHash, CreatedAt: now, NextAt: now,
 	}
 }
@@ -110,6 +110,7 @@ func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, m 
 	if err := b.store.FailRefresh(ctx, f); err != nil {
 		b.log.LogAttrs(ctx, slog.LevelError, "a failed renewal could not be recorded", slog.String("connection", string(c.Connection)), slog.Any("error", err))
 	}
+	b.rouseCourier(f.Trail)
 	b.cache.spoil(t.connection.Integration, t.connection.Key)
 	if f.Status != "" {
 		t.connection.Status, t.connection.Reason, t.connection.ErrorID, t.connection.ErrorAt = f.Status, f.Reason, f.ErrorID, now
@@ -117,16 +118,21 @@ func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, m 
 	return &RefreshError{Err: answer.Because(p), Attempted: true, Connection: t.connection, Provider: p}
 }
 
-// grantLost marks the connection. The refresh token stays: somebody may insist and find that it works.
+// keepLost is how long the tokens of a lost grant are kept, for whoever insists that it works.
+const keepLost = 30 * 24 * time.Hour
+
+// grantLost marks the connection. The refresh token stays for a while: somebody may insist and find that it works.
 func (b *Broker) grantLost(t *target, c *Credential, f *RefreshFailure, p *ProviderError, doubtful bool) *Error {
-	f.Status, f.Reason = Failing, ReasonNeedsReauth
+	f.Status, f.Reason, f.EraseAt = Failing, ReasonNeedsReauth, f.At.Add(keepLost)
 	if doubtful && p.Class == GrantLost {
 		f.Reason = ReasonOutcomeLost
 	}
 	if c.Failures == 0 || !c.RefreshAt.IsZero() {
+		lost := b.event(EventNeedsReauth, t.connection, f.Reason)
 		f.Trail = Trail{
-			Audit:  []AuditEntry{b.line(System(t.connection.Environment), "connection.needs_reauth", string(t.connection.ID))},
-			Events: []Event{b.event(EventRefreshFailed, t.connection, p.Code), b.event(EventNeedsReauth, t.connection, f.Reason)},
+			Audit:      []AuditEntry{b.line(System(t.connection.Environment), "connection.needs_reauth", string(t.connection.ID))},
+			Events:     []Event{b.event(EventRefreshFailed, t.connection, p.Code), lost},
+			Deliveries: b.tellConnection(&lost, t.connection),
 		}
 	}
 	return ErrNeedsReauth
@@ -138,14 +144,15 @@ func (b *Broker) transient(t *target, c *Credential, f *RefreshFailure, p *Provi
 	pause := max(backoff(c.Failures+1), p.RetryAfter)
 	f.NextAt = f.At.Add(pause)
 	long := !c.FailingSince.IsZero() && f.At.Sub(c.FailingSince) >= failingAfter
-	if long || (!c.ExpiresAt.IsZero() && !f.At.Before(c.ExpiresAt)) {
+	if long || c.hasExpired(f.At) {
 		f.Status, f.Reason = Failing, ReasonRefreshFails
 	}
 	if c.Failures == 0 {
 		f.Trail.Events = append(f.Trail.Events, b.event(EventRefreshFailed, t.connection, p.Code))
 	}
-	if long && c.FailedAt.Sub(c.FailingSince) < failingAfter {
-		f.Trail.Events = append(f.Trail.Events, b.event(EventRefreshFailing, t.connection, p.Code))
+	if f.Status == Failing && t.connection.Status != Failing {
+		failing := b.event(EventRefreshFailing, t.connection, p.Code)
+		f.Trail.Events, f.Trail.Deliveries = append(f.Trail.Events, failing), b.tellConnection(&failing, t.connection)
 	}
 	if p.Reach != nil {
 		return p.Reach.After(pause)
@@ -156,7 +163,7 @@ func (b *Broker) transient(t *target, c *Credential, f *RefreshFailure, p *Provi
 // runOut notes that a credential has come to its end and that there is nothing to renew it with.
 func (b *Broker) runOut(ctx context.Context, t *target, c *Credential) error {
 	now := b.Now()
-	if c.ExpiresAt.IsZero() || now.Before(c.ExpiresAt) || t.connection.Status != Active {
+	if !c.hasExpired(now) || t.connection.Status != Active {
 		return nil
 	}
 	b.cache.spoil(t.connection.Integration, t.connection.Key)

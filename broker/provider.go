@@ -38,6 +38,20 @@ type Authorizer interface {
 	Exchange(ctx context.Context, r *ExchangeRequest) (*Obtained, error)
 }
 
+// Preparer is an Authorizer that asks its provider for a temporary credential before the browser goes there (RFC 5849
+// section 2.1). AuthorizeURL then only tells whether the request can be made.
+type Preparer interface {
+	// Prepare asks, exactly once. Errors: variable_invalid, provider_url_invalid, *ProviderError.
+	Prepare(ctx context.Context, r *AuthorizeRequest) (*Temporary, error)
+}
+
+// Temporary is a temporary credential. It is of use to one sign-in alone.
+type Temporary struct {
+	URL    string // where the browser goes with it
+	Token  string // the provider's answer names it again
+	Secret Secret
+}
+
 // Submitter is a provider whose credential an end user types in.
 type Submitter interface {
 	// Submit checks the typed fields and makes a credential of them, asking the provider where the mode does.
@@ -120,10 +134,11 @@ type ExchangeRequest struct {
 	Client      *Client
 	Config      map[string]string
 	RedirectURI string
-	Code        string
-	Verifier    string
+	Code        string // or the verifier of a temporary credential
+	Verifier    string // of PKCE
 	Nonce       string
 	Callback    url.Values // the provider's whole answer, for what the entry takes from it
+	Temporary   *Temporary // what the sign-in was prepared with, without its URL; nil: it was not
 }
 
 // Obtained is what a provider gave.

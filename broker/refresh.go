@@ -53,6 +53,11 @@ func (e *RefreshError) Error() string { return e.Err.Error() }
 // Unwrap gives the *Error.
 func (e *RefreshError) Unwrap() error { return e.Err }
 
+// Unreadable reports whether the provider said that all is well and then nothing that can be read.
+func (e *RefreshError) Unreadable() bool {
+	return e.Provider != nil && e.Provider.InDoubt && e.Provider.Status/100 == 2
+}
+
 // renew gets a credential as asked, by letting one attempt run for everybody who waits. The attempt goes on when the
 // caller leaves: a refresh token that a provider has rotated must be stored, whoever is listening.
 func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
@@ -66,6 +71,9 @@ func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
 		})
 		select {
 		case res := <-flight:
+			if again && r.why == demanded && notTried(res.Err) {
+				continue // somebody who did not insist had begun it
+			}
 			if res.Err != nil {
 				return nil, res.Err
 			}
@@ -85,6 +93,12 @@ func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
 	}
 }
 
+// notTried reports whether an attempt was not even made.
+func notTried(err error) bool {
+	var failed *RefreshError
+	return errors.As(err, &failed) && !failed.Attempted
+}
+
 // renewSafely turns a panic into an error: one in a flight would end the process.
 func (b *Broker) renewSafely(ctx context.Context, r renewal) (c *Credential, err error) {
 	defer func() {
@@ -102,6 +116,7 @@ type target struct {
 	integration *Integration
 	client      *Client
 	facts       *Facts
+	provider    Provider
 	renewer     Renewer
 	gate        string
 }
@@ -164,6 +179,10 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 	if !t.renewer.Renewable(m) {
 		return c, errors.Join(b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt), b.runOut(ctx, t, c))
 	}
+	h := &Holding{Client: t.client, Config: configValues(t.connection.Config, m.Details), Material: m}
+	if !t.mayRenew(c, h) {
+		return nil, errors.Join(b.notRenewed(ctx, t, c), b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
+	}
 	report, err := pass.Call()
 	if err == nil && b.isStopping() {
 		report(gate.Result{})
@@ -172,7 +191,6 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 	if err != nil {
 		return nil, errors.Join(notLetIn(t, err), b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
 	}
-	h := &Holding{Client: t.client, Config: configValues(t.connection.Config, m.Details), Material: m}
 	got, failure, repeated := b.askGuarded(ctx, t.renewer, h, report)
 	if failure != nil {
 		return nil, b.recordFailure(ctx, t, c, m, failure, doubtful || repeated)
@@ -268,9 +286,6 @@ func (b *Broker) satisfies(t *target, c *Credential, r renewal) bool {
 // standsInTheWay gives the error that keeps a renewal from being tried: the grant is lost, the last failure is too
 // recent, or the provider refuses the client.
 func (b *Broker) standsInTheWay(t *target, c *Credential, r renewal) error {
-	if t.connection.Reason == ReasonOriginChanged { // whoever insists: the token was not granted by who would get it
-		return &RefreshError{Err: ErrNeedsReauth, Connection: t.connection, Provider: &ProviderError{Class: GrantLost, Code: ReasonOriginChanged}}
-	}
 	if r.why == demanded {
 		return nil
 	}
@@ -284,8 +299,8 @@ func (b *Broker) standsInTheWay(t *target, c *Credential, r renewal) error {
 	if c.Failures == 0 {
 		return nil
 	}
-	if c.RefreshAt.IsZero() {
-		return &RefreshError{Err: ErrNeedsReauth, Connection: t.connection, Provider: &ProviderError{Class: GrantLost, Code: c.FailCode}}
+	if c.isLost() {
+		return knownLost(t.connection, c)
 	}
 	if wait := c.RefreshAt.Sub(now); wait > 0 && wait <= longestPause { // longer: it was written by a clock that was ahead
 		return &RefreshError{
@@ -294,6 +309,11 @@ func (b *Broker) standsInTheWay(t *target, c *Credential, r renewal) error {
 		}
 	}
 	return nil
+}
+
+// knownLost is the error of a grant that is known to be lost.
+func knownLost(conn *Connection, c *Credential) *RefreshError {
+	return &RefreshError{Err: ErrNeedsReauth, Connection: conn, Provider: &ProviderError{Class: GrantLost, Code: c.FailCode}}
 }
 
 // target collects what a renewal needs. A provider that cannot renew gives a nil renewer.
@@ -310,7 +330,7 @@ func (b *Broker) target(ctx context.Context, r renewal) (*target, error) {
 	if !ok {
 		return nil, ErrNotSupported.Saying("the provider left the catalogue")
 	}
-	t := &target{connection: c, integration: i, facts: p.Facts()}
+	t := &target{connection: c, integration: i, facts: p.Facts(), provider: p}
 	if t.renewer, ok = p.(Renewer); !ok {
 		return t, nil
 	}

@@ -11,9 +11,11 @@ import (
 	"github.com/coatcheck/coatcheck/broker/internal/gate"
 )
 
-// A provider that cannot be reached is asked again for three days.
+// A provider that cannot be reached is asked again for three days. Time in which it must not be asked, because it said so or
+// because it has failed too often, does not count, up to a point.
 const (
 	revokeFor        = 72 * time.Hour
+	revokeAtMost     = 30 * 24 * time.Hour
 	revokeAtOnce     = 16
 	firstRevokePause = 10 * time.Second
 	lastRevokePause  = time.Hour
@@ -50,7 +52,7 @@ func (b *Broker) revokeSafely(ctx context.Context, r *Revocation) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			b.log.LogAttrs(ctx, slog.LevelError, "a revocation panicked", slog.String("revocation", r.ID), slog.String("stack", string(debug.Stack())))
-			err = b.retryRevocation(ctx, r, 0)
+			err = b.revokeLater(ctx, r, 0)
 		}
 	}()
 	return b.revoke(ctx, r)
@@ -83,15 +85,15 @@ func (b *Broker) revoke(ctx context.Context, r *Revocation) error {
 	var closed *gate.ClosedError
 	switch {
 	case errors.As(err, &closed):
-		return b.retryRevocation(ctx, r, closed.RetryAfter)
+		return b.putOff(ctx, r, closed.RetryAfter)
 	case err != nil:
-		return b.retryRevocation(ctx, r, 0)
+		return b.putOff(ctx, r, 0)
 	case failure == nil && supported, failure != nil && failure.Class == GrantLost: // a grant that is gone needs no ending
 		return b.finishRevocation(ctx, r, OutcomeRevoked)
 	case failure == nil:
 		return b.finishRevocation(ctx, r, OutcomeUnsupported)
 	}
-	return b.retryRevocation(ctx, r, failure.RetryAfter)
+	return b.revokeLater(ctx, r, failure.RetryAfter)
 }
 
 // askToRevoke asks the provider through its gate. err says that it was not asked.
@@ -140,7 +142,8 @@ func (b *Broker) deadHolding(i *Integration, r *Revocation) (*Holding, error) {
 		return nil, err
 	}
 	m, err := b.openMaterial(r.Environment, &Credential{
-		Connection: r.Connection, Version: r.Version, Type: r.Type, Access: r.Access, Refresh: r.Refresh, Details: r.Details,
+		Connection: r.Connection, Version: r.Version, Type: r.Type, Origins: r.Origins,
+		Access: r.Access, Refresh: r.Refresh, Details: r.Details,
 	})
 	if err != nil {
 		return nil, err
@@ -148,17 +151,38 @@ func (b *Broker) deadHolding(i *Integration, r *Revocation) (*Holding, error) {
 	return &Holding{Client: client, Config: configValues(r.Config, m.Details), Material: m}, nil
 }
 
-// retryRevocation puts the job back, or gives it up after three days.
-func (b *Broker) retryRevocation(ctx context.Context, r *Revocation, after time.Duration) error {
-	now := b.Now()
-	if now.Sub(r.CreatedAt) >= revokeFor {
+// revokeLater puts a job back that the provider was asked about in vain, or gives it up. A longer pause than our own was the
+// provider's wish.
+func (b *Broker) revokeLater(ctx context.Context, r *Revocation, after time.Duration) error {
+	if b.Now().Sub(r.CreatedAt)-r.Waited >= revokeFor {
 		return b.finishRevocation(ctx, r, OutcomeGaveUp)
 	}
-	pause := lastRevokePause
-	if r.Attempts < 10 {
-		pause = min(lastRevokePause, firstRevokePause<<r.Attempts)
+	pause := revokePause(r.Attempts)
+	r.Attempts++
+	return b.retryRevocation(ctx, r, max(pause, after), max(0, after-pause))
+}
+
+// putOff puts a job back that could not be tried.
+func (b *Broker) putOff(ctx context.Context, r *Revocation, after time.Duration) error {
+	pause := max(revokePause(r.Attempts), after)
+	return b.retryRevocation(ctx, r, pause, pause)
+}
+
+// retryRevocation has the job come back after a pause, of which a part does not count.
+func (b *Broker) retryRevocation(ctx context.Context, r *Revocation, pause, waited time.Duration) error {
+	now := b.Now()
+	if now.Sub(r.CreatedAt) >= revokeAtMost {
+		return b.finishRevocation(ctx, r, OutcomeGaveUp)
 	}
-	return b.store.RetryRevocation(ctx, r.ID, r.Attempts+1, cut(now.Add(max(jitter(pause), after))))
+	return b.store.RetryRevocation(ctx, r.ID, r.Attempts, r.Waited+waited, cut(now.Add(pause)))
+}
+
+// revokePause is the pause after so many attempts.
+func revokePause(attempts int) time.Duration {
+	if attempts < 10 {
+		return jitter(min(lastRevokePause, firstRevokePause<<attempts))
+	}
+	return jitter(lastRevokePause)
 }
 
 // finishRevocation writes the receipt and erases the credential.

@@ -65,6 +65,8 @@ type rig struct {
 	broker   *broker.Broker
 	who      broker.Actor // a key that may do everything
 	reserve  broker.Reserve
+	courier  broker.Courier
+	webhook  broker.DeclaredWebhook
 	wrap     func(broker.Store) broker.Store
 	drain    time.Duration
 	perHost  int
@@ -107,7 +109,7 @@ func (r *rig) start() {
 	}
 	r.openKeys(ctx)
 	r.broker, err = broker.New(ctx, broker.Config{
-		Store: r.store, Sealer: sealer{r.keyring}, Catalogue: r.provider, Now: r.clock.Now, Reserve: r.reserve,
+		Store: r.store, Sealer: sealer{r.keyring}, Catalogue: r.provider, Now: r.clock.Now, Reserve: r.reserve, Courier: r.courier,
 		Logger: slog.New(slog.NewJSONHandler(r.log, nil)), PublicURL: publicURL, RefreshPerHost: cmp.Or(r.perHost, 64), Drain: r.drain,
 	})
 	if err != nil {
@@ -153,6 +155,7 @@ func (r *rig) declare(ctx context.Context) {
 	err := r.broker.Declare(ctx, []broker.DeclaredEnvironment{{
 		Environment: broker.Environment{Name: "dev", ReturnURLs: []string{"https://app.example.com/done"}},
 		SecretKey:   broker.NewSecret(rigKey),
+		Webhook:     r.webhook,
 		Integrations: []broker.IntegrationInput{
 			{Key: "one", Provider: "fake", ClientID: "client", ClientSecret: broker.NewSecret("client-secret"), Scopes: []string{"read"}},
 			{Key: "typed", Provider: "typed"},
@@ -198,6 +201,17 @@ func (r *rig) imported(key string, life time.Duration) broker.ConnectionRef {
 		r.t.Fatal(err)
 	}
 	return broker.ConnectionRef{Integration: "one", Key: key}
+}
+
+// importToken imports a credential as it is.
+func (r *rig) importToken(key string, m broker.Material) *broker.Connection {
+	r.t.Helper()
+	m.Type = "OAUTH2"
+	got, _, err := r.broker.Import(r.t.Context(), r.who, broker.ImportInput{Integration: "one", Key: key, Material: &m})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return got.Connection
 }
 
 // reveal reads a token and fails the test if that does not work.

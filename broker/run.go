@@ -14,12 +14,13 @@ const (
 	sweepEvery       = time.Minute
 	interruptedAfter = time.Minute // a flow without a result for so long was interrupted
 	sweepAfter       = time.Hour   // sessions and flows stay so long after their end, for whoever still asks
+	eraseAtOnce      = 200         // lost grants whose tokens a sweep erases; there is another sweep in a minute
 	drainFor         = 25 * time.Second
 )
 
-// Run does the background work until ctx ends: it renews tokens before they expire, ends revoked grants, sweeps, and
-// writes what the hot path collected. Then it lets exchanges and renewals that are under way finish and returns. A
-// worker that panics is started again.
+// Run does the background work until ctx ends: it renews tokens before they expire, ends revoked grants, tells apps what
+// happened, sweeps, and writes what the hot path collected. Then it lets exchanges, renewals and deliveries that are under
+// way finish and returns. A worker that panics is started again.
 func (b *Broker) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	b.work.Go(func() { b.takeReserve(ctx) })
@@ -27,6 +28,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		"renew":  b.renewInBackground,
 		"watch":  b.watch,
 		"revoke": func(ctx context.Context) { b.every(ctx, revokeEvery, "revoke", b.RevokeDue) },
+		"tell":   b.tellInBackground,
 		"sweep":  func(ctx context.Context) { b.every(ctx, sweepEvery, "sweep", b.Sweep) },
 		"flush":  func(ctx context.Context) { b.every(ctx, flushEvery, "write what was read", b.flushReads) },
 	} {
@@ -38,7 +40,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	return b.drain(context.WithoutCancel(ctx))
 }
 
-// Stop lets nothing new begin: no renewal asks a provider any more, and no revocation is taken up. What has been asked is
+// Stop lets nothing new begin: no renewal asks a provider any more, and no revocation or delivery is taken up. What has been asked is
 // still waited for, and stored.
 func (b *Broker) Stop() { b.stopOnce.Do(func() { close(b.stopping) }) }
 
@@ -152,6 +154,9 @@ func (b *Broker) recover(ctx context.Context) error {
 	if _, err := b.store.DropStaleLeases(ctx); err != nil {
 		return err
 	}
+	if _, err := b.store.DropStaleClaims(ctx); err != nil {
+		return err
+	}
 	if err := b.applySpilled(ctx); err != nil {
 		return err
 	}
@@ -178,7 +183,8 @@ func (b *Broker) applySpilled(ctx context.Context) error {
 	return nil
 }
 
-// Sweep fails flows that were interrupted, and forgets sessions and flows that ended long ago.
+// Sweep fails flows that were interrupted, forgets sessions, flows and deliveries that ended long ago, and erases tokens of
+// grants that were lost long ago.
 func (b *Broker) Sweep(ctx context.Context) error {
 	now := b.Now()
 	flows, err := b.store.InterruptedFlows(ctx, now.Add(-interruptedAfter))
@@ -190,6 +196,11 @@ func (b *Broker) Sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err = b.store.SweepSessions(ctx, now.Add(-sweepAfter))
-	return err
+	if _, err := b.store.SweepSessions(ctx, now.Add(-sweepAfter)); err != nil {
+		return err
+	}
+	if _, err := b.store.EraseTokens(ctx, now, eraseAtOnce, b.line(System(""), "credential.erase", "")); err != nil {
+		return err
+	}
+	return b.sweepDeliveries(ctx, now)
 }

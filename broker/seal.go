@@ -18,10 +18,14 @@ const (
 	columnWebhookSecret = "integration/webhook_secret"
 	columnDefaults      = "session/defaults"
 	columnFlow          = "flow/secrets"
+	columnWebhookKey    = "webhook/key"
 )
 
 // Labels of keyed hashes.
-const labelAccount = "account"
+const (
+	labelAccount = "account"
+	labelGrant   = "grant"
+)
 
 // place is where a sealed field stands. A ciphertext that was moved to another row, column or environment, or brought
 // back from an older version, does not open.
@@ -30,13 +34,17 @@ type place struct {
 	column      string
 	row         string
 	version     int64
-	origin      string // of a client secret: where it may be sent
+	origin      string // of a client secret or a credential: where it may be sent
 }
 
 // bytes encodes the place with lengths, so that no two places read the same.
 func (p place) bytes() []byte {
 	parts := [...]string{string(p.environment), p.column, p.row, strconv.FormatInt(p.version, 10), p.origin}
-	out := make([]byte, 0, 160)
+	size := 0
+	for _, s := range parts {
+		size += binary.MaxVarintLen16 + len(s)
+	}
+	out := make([]byte, 0, size)
 	for _, s := range parts {
 		out = binary.AppendUvarint(out, uint64(len(s)))
 		out = append(out, s...)
@@ -100,18 +108,18 @@ func (b *Broker) openJSON(p place, box Sealed, v any) error {
 }
 
 // credentialPlace is where a credential's field of that version stands.
-func credentialPlace(env EnvironmentID, id ConnectionID, column string, version int64) place {
-	return place{environment: env, column: column, row: string(id), version: version}
+func credentialPlace(env EnvironmentID, id ConnectionID, column string, version int64, origins string) place {
+	return place{environment: env, column: column, row: string(id), version: version, origin: origins}
 }
 
-// sealMaterial seals a credential for its connection and version.
-func (b *Broker) sealMaterial(env EnvironmentID, id ConnectionID, version int64, m *Material) (*Credential, error) {
+// sealMaterial seals a credential for its connection and version, and for where it may be sent.
+func (b *Broker) sealMaterial(env EnvironmentID, id ConnectionID, version int64, origins string, m *Material) (*Credential, error) {
 	c := &Credential{
-		Connection: id, Version: version, Type: m.Type,
+		Connection: id, Version: version, Type: m.Type, Origins: origins,
 		ObtainedAt: b.Now(), ExpiresAt: cut(m.ExpiresAt), RefreshExpiresAt: cut(m.RefreshExpiresAt),
 	}
 	var err error
-	at := func(column string) place { return credentialPlace(env, id, column, version) }
+	at := func(column string) place { return credentialPlace(env, id, column, version, origins) }
 	if c.Access, err = b.seal(at(columnAccess), m.Access); err != nil {
 		return nil, err
 	}
@@ -136,7 +144,7 @@ func (b *Broker) sealMaterial(env EnvironmentID, id ConnectionID, version int64,
 // openMaterial opens a credential whole.
 func (b *Broker) openMaterial(env EnvironmentID, c *Credential) (*Material, error) {
 	m := &Material{Type: c.Type, ExpiresAt: c.ExpiresAt, RefreshExpiresAt: c.RefreshExpiresAt}
-	at := func(column string) place { return credentialPlace(env, c.Connection, column, c.Version) }
+	at := func(column string) place { return credentialPlace(env, c.Connection, column, c.Version, c.Origins) }
 	var err error
 	if m.Access, err = b.open(at(columnAccess), c.Access); err != nil {
 		return nil, err

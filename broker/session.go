@@ -172,6 +172,9 @@ func (b *Broker) bindSession(ctx context.Context, who Actor, env *Environment, s
 	if in.ReturnURL != "" && !ReturnURLAllowed(in.ReturnURL, env.ReturnURLs) {
 		return ErrReturnURLRefused.On("return_url")
 	}
+	if err := b.checkReceiver(in.WebhookURL, fieldOverride); err != nil {
+		return err
+	}
 	for _, o := range in.AllowedOrigins {
 		if !originAllowed(o, env.AllowedOrigins, b.dev) {
 			return ErrInvalidRequest.Saying("the environment does not allow this origin: " + quote(o)).On("allowed_origins")

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// snapshot is everything that is small and read on every request: environments, API keys and integrations. It is
+// snapshot is everything that is small and read on every request: environments with their webhooks, API keys and integrations. It is
 // replaced whole when one of them changes, so that reading takes no lock.
 type snapshot struct {
 	environments map[EnvironmentID]*Environment
@@ -20,6 +20,7 @@ type snapshot struct {
 	keys         map[[sha256.Size]byte]*knownKey
 	integrations map[IntegrationID]*Integration // deleted ones included, for their revocations
 	byKey        map[integrationName]*Integration
+	webhooks     map[EnvironmentID]*Webhook
 	clients      sync.Map // IntegrationID -> *Client, opened at first use
 }
 
@@ -60,7 +61,11 @@ func (b *Broker) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.snapshot.Store(newSnapshot(environments, keys, integrations))
+	webhooks, err := b.store.Webhooks(ctx)
+	if err != nil {
+		return err
+	}
+	b.snapshot.Store(newSnapshot(environments, keys, integrations, webhooks))
 	b.foreign.Store(foreign)
 	return nil
 }
@@ -75,13 +80,17 @@ func (b *Broker) changed(ctx context.Context) {
 	}
 }
 
-func newSnapshot(environments []*Environment, keys []*APIKey, integrations []*Integration) *snapshot {
+func newSnapshot(environments []*Environment, keys []*APIKey, integrations []*Integration, webhooks []*Webhook) *snapshot {
 	s := &snapshot{
 		environments: make(map[EnvironmentID]*Environment, len(environments)),
 		names:        make(map[string]*Environment, len(environments)),
 		keys:         make(map[[sha256.Size]byte]*knownKey, len(keys)),
 		integrations: make(map[IntegrationID]*Integration, len(integrations)),
 		byKey:        make(map[integrationName]*Integration, len(integrations)),
+		webhooks:     make(map[EnvironmentID]*Webhook, len(webhooks)),
+	}
+	for _, w := range webhooks {
+		s.webhooks[w.Environment] = w
 	}
 	for _, e := range environments {
 		s.environments[e.ID], s.names[e.Name] = e, e

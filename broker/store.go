@@ -18,6 +18,7 @@ type Store interface {
 	CredentialStore
 	RevocationStore
 	TrailStore
+	WebhookStore
 	KeyringStore
 
 	// ForeignChanges is a number that rises when another process has written.
@@ -32,9 +33,13 @@ type EnvironmentStore interface {
 	Environments(ctx context.Context) ([]*Environment, error)
 	// SaveEnvironment inserts it, or replaces the one of the same id. Conflict: the name is taken by another.
 	SaveEnvironment(ctx context.Context, e *Environment, t Trail) error
+	// DeleteEnvironment takes it out of the list and frees its name, revokes its keys, removes its sessions, fails its open
+	// flows and deletes its integrations as DeleteIntegration does. It returns how many connections. NotFound: there is none.
+	DeleteEnvironment(ctx context.Context, id EnvironmentID, at time.Time, t Trail) (int, error)
 	// APIKeys lists all keys, revoked ones included.
 	APIKeys(ctx context.Context) ([]*APIKey, error)
 	// CreateAPIKey inserts it. Conflict: the name is taken by a living key of the environment, or a living key has the hash.
+	// NotFound: there is no such environment.
 	CreateAPIKey(ctx context.Context, k *APIKey, t Trail) error
 	// RevokeAPIKey ends a living key. NotFound: there is none of that id, or it was revoked before.
 	RevokeAPIKey(ctx context.Context, id APIKeyID, at time.Time, t Trail) error
@@ -44,12 +49,14 @@ type EnvironmentStore interface {
 type IntegrationStore interface {
 	// Integrations lists all, deleted ones included as long as they have revocations to do.
 	Integrations(ctx context.Context) ([]*Integration, error)
-	// CreateIntegration inserts it with revision 1. Conflict: the key is taken in its environment.
+	// CreateIntegration inserts it with revision 1. Conflict: the key is taken in its environment. NotFound: there is no
+	// such environment.
 	CreateIntegration(ctx context.Context, i *Integration, t Trail) error
 	// UpdateIntegration replaces the living one of that id if its revision is still i.Revision, and bumps it.
 	// NotFound: there is none. Conflict: the revision is another, or the key is taken.
 	UpdateIntegration(ctx context.Context, i *Integration, t Trail) error
-	// DeleteIntegration marks it deleted and deletes all its connections as DeleteConnection does. It returns how many.
+	// DeleteIntegration marks it deleted and deletes all its connections as DeleteConnection does, each with an event that
+	// says so. It returns how many.
 	DeleteIntegration(ctx context.Context, id IntegrationID, at time.Time, t Trail) (int, error)
 	// CountConnections counts the living connections of an integration.
 	CountConnections(ctx context.Context, id IntegrationID) (int, error)
@@ -76,6 +83,8 @@ type FlowStore interface {
 	FlowByState(ctx context.Context, hash []byte) (*Flow, error)
 	// FlowByChannel finds a flow by its Channel, which no other has.
 	FlowByChannel(ctx context.Context, channel []byte) (*Flow, error)
+	// SealFlow replaces the Secrets of an open flow; ok is false, and nothing changes, if it is not open.
+	SealFlow(ctx context.Context, id FlowID, secrets Sealed) (ok bool, err error)
 	// ConsumeFlow takes an open flow out of use and erases its Secrets; ok is false if it was not open. Of any number of
 	// callers one gets true.
 	ConsumeFlow(ctx context.Context, id FlowID, at time.Time) (ok bool, err error)
@@ -98,6 +107,8 @@ type Grant struct {
 	// Session, where set, is spent for the connection's integration. Conflict of code session_completed: it was before.
 	Session SessionID
 	Trail   Trail
+	// DuplicateTrail is left besides where the connection becomes a DuplicateGrant.
+	DuplicateTrail Trail
 }
 
 // ConnectionFilter selects connections; empty fields select all.
@@ -117,7 +128,7 @@ type ConnectionFilter struct {
 
 // ConnectionStore keeps connections.
 type ConnectionStore interface {
-	// PutGrant commits a grant and gives the connection its Number and Revision. Conflict: the key is taken in its
+	// PutGrant commits a grant and gives the connection its Number, Revision and DuplicateGrant. Conflict: the key is taken in its
 	// integration (New), or a version, revision or flow is not what it was.
 	PutGrant(ctx context.Context, g *Grant) error
 	// CreatePending inserts a connection without a credential.
@@ -147,6 +158,7 @@ type Ticket struct {
 	Config      []byte
 	Version     int64
 	Type        string
+	Origins     string
 	Access      Sealed
 	Details     Sealed
 	ObtainedAt  time.Time
@@ -173,6 +185,7 @@ type RefreshFailure struct {
 	Code       string
 	At         time.Time
 	NextAt     time.Time // next attempt in the background; zero: none
+	EraseAt    time.Time // when to erase the tokens, if no such time was set before; zero: never, for all this failure says
 	Status     Status    // the connection's new status; empty: unchanged
 	Reason     string
 	ErrorID    string
@@ -202,9 +215,9 @@ type CredentialStore interface {
 	LeaseRefresh(ctx context.Context, id ConnectionID, owner string, ttl time.Duration) (c *Credential, ok bool, err error)
 	// ReleaseRefresh gives up owner's lease without an attempt having been made; restored is put back as AttemptAt.
 	ReleaseRefresh(ctx context.Context, id ConnectionID, owner string, restored time.Time) error
-	// SwapCredential stores next with version From+1 if the stored version is still From, clears lease, attempt and
-	// failures, and makes the connection active. If not, nothing changes. Conflict: the version is newer. NotFound: the
-	// connection is gone.
+	// SwapCredential stores next with version From+1 if the stored version is still From, clears lease, attempt, failures
+	// and EraseAt, and makes the connection active; the origins stay as they are. If not, nothing changes. Conflict: the version
+	// is newer. NotFound: the connection is gone.
 	SwapCredential(ctx context.Context, s *Swap) error
 	// FailRefresh records a failure if the version is still the same, and clears the lease of owner. On another version
 	// nothing changes and nothing is wrong.
@@ -215,6 +228,10 @@ type CredentialStore interface {
 	DueRefreshes(ctx context.Context, now time.Time, except []IntegrationID, limit int) ([]DueRefresh, error)
 	// NextRefresh is when the next unleased credential is due; zero: none.
 	NextRefresh(ctx context.Context) (time.Time, error)
+	// EraseTokens erases the tokens of at most limit credentials whose EraseAt has come, most overdue first: the refresh
+	// token, the answer, and the access token unless it is still good. That one is kept to its end, which becomes EraseAt.
+	// Each leaves the line, in its environment and with its connection as the target. It returns how many there were.
+	EraseTokens(ctx context.Context, now time.Time, limit int, line AuditEntry) (int, error)
 	// DropStaleLeases ends leases whose owner cannot be alive any more. AttemptAt stays: the outcome is unknown.
 	DropStaleLeases(ctx context.Context) (int, error)
 }
@@ -225,8 +242,8 @@ type RevocationStore interface {
 	// ClaimRevocations takes due ones, oldest first, and moves their NextAt to until, so that another claims them only
 	// if this one dies.
 	ClaimRevocations(ctx context.Context, now, until time.Time, limit int) ([]*Revocation, error)
-	// RetryRevocation puts it back for later.
-	RetryRevocation(ctx context.Context, id string, attempts int, next time.Time) error
+	// RetryRevocation puts it back for later. NotFound: it is finished, or there is none.
+	RetryRevocation(ctx context.Context, id string, attempts int, waited time.Duration, next time.Time) error
 	// FinishRevocation erases its sealed fields and keeps the outcome. The last one of a deleted integration erases that
 	// integration's row.
 	FinishRevocation(ctx context.Context, id, outcome string, at time.Time, t Trail) error
@@ -242,6 +259,59 @@ type TrailStore interface {
 	Audit(ctx context.Context, env EnvironmentID, after int64, limit int) ([]AuditEntry, error)
 	// Events lists an environment's events after a sequence number, oldest first.
 	Events(ctx context.Context, env EnvironmentID, after int64, limit int) ([]Event, error)
+}
+
+// DeliveryQueue is what waits for one endpoint.
+type DeliveryQueue struct {
+	Endpoint string
+	NextAt   time.Time // of the next one that may be tried
+}
+
+// DeliveryResult is what came of an attempt.
+type DeliveryResult struct {
+	Number   int64
+	Attempts int // as they were before: the guard against a result that comes too late
+	At       time.Time
+	Outcome  string    // empty: it is tried again
+	NextAt   time.Time // when
+	Status   int       // of the answer; zero: there was none
+	Code     string    // why not, where the status does not say it
+	Answer   string    // the beginning of a refusal
+}
+
+// DeliveryFilter selects deliveries; empty fields select all.
+type DeliveryFilter struct {
+	Environment EnvironmentID // required
+	Outcome     string
+	Before      int64 // numbers below this one; zero: all
+	Limit       int   // zero: 100
+}
+
+// WebhookStore keeps where apps are told, and what is on its way there. Deliveries of one endpoint about one connection
+// form a line, in the order of their commits: the first of them may be tried, and the others wait behind it.
+type WebhookStore interface {
+	// Webhooks lists those of all environments. There are few: they are read whole.
+	Webhooks(ctx context.Context) ([]*Webhook, error)
+	// SaveWebhook inserts one of revision zero, and replaces another if its revision is still w.Revision; it bumps it.
+	// Conflict: the revision is another. NotFound: there is no such environment.
+	SaveWebhook(ctx context.Context, w *Webhook, t Trail) error
+	// DeliveryQueues lists the endpoints for which something waits, those that are being tried included.
+	DeliveryQueues(ctx context.Context) ([]DeliveryQueue, error)
+	// ClaimDelivery takes the endpoint's most overdue one and moves its NextAt to until, so that another claims it only if
+	// this one dies; nil: none is due.
+	ClaimDelivery(ctx context.Context, endpoint string, now, until time.Time) (*Delivery, error)
+	// SettleDelivery counts an attempt and puts the delivery back, or ends it and lets the next of its line come forward.
+	// NotFound: it has ended, or another attempt was counted.
+	SettleDelivery(ctx context.Context, r DeliveryResult) error
+	// DropStaleClaims makes due at once what a process that cannot be alive any more was trying.
+	DropStaleClaims(ctx context.Context) (int, error)
+	// Deliveries lists them, newest first.
+	Deliveries(ctx context.Context, f DeliveryFilter) ([]*Delivery, error)
+	// ReplayDeliveries puts ended ones at the front of what waits in their lines, as if they had never been tried. It
+	// gives how many of the numbers were the environment's and had ended.
+	ReplayDeliveries(ctx context.Context, env EnvironmentID, numbers []int64, at time.Time, t Trail) (int, error)
+	// SweepDeliveries removes at most limit that ended with that outcome before then, and says how many.
+	SweepDeliveries(ctx context.Context, outcome string, before time.Time, limit int) (int, error)
 }
 
 // WrappedKey is a data key as the store keeps it.

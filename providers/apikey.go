@@ -42,8 +42,10 @@ func (b *base) submitted(fields map[string]broker.Secret, except string) (map[st
 		if !given && f.HasDefault {
 			v = broker.NewSecret(f.Default)
 		}
-		if err := f.checkCredential(v); err != nil {
-			return nil, err
+		if blank := given && v.IsZero() && b.spec.mode == modeBasic; !blank { // either half of a pair may be empty on purpose
+			if err := f.checkCredential(v); err != nil {
+				return nil, err
+			}
 		}
 		if out == nil {
 			out = map[string]broker.Secret{}

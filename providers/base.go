@@ -21,6 +21,8 @@ func newProvider(s *spec, d *deps) broker.Provider {
 	switch s.mode {
 	case modeOAuth2:
 		return &oauth2Provider{b}
+	case modeOAuth1:
+		return &oauth1Provider{b}
 	case modeClientCredentials:
 		return &clientCredentials{b}
 	case modeAPIKey:
@@ -71,7 +73,7 @@ func (b *base) client(h *broker.Holding) *broker.Client {
 		return h.Client
 	}
 	id, secret := h.Material.Details["client_id"], h.Material.Details["client_secret"]
-	if id.IsZero() || b.spec.mode == modeOAuth2 && secret.IsZero() {
+	if id.IsZero() || (b.spec.mode == modeOAuth2 || b.spec.mode == modeOAuth1) && secret.IsZero() {
 		return h.Client
 	}
 	own := broker.Client{}

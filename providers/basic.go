@@ -10,7 +10,7 @@ import (
 // basic is a user name and a password that an end user types in (RFC 7617).
 type basic struct{ base }
 
-// Submit takes user name and password as they are. Either may be empty where the entry has a default for it.
+// Submit takes user name and password as they are. Either may be empty if it is there: many APIs take a key as one of them.
 func (p *basic) Submit(_ context.Context, _ *broker.Holding, fields map[string]broker.Secret) (*broker.Obtained, error) {
 	details, err := p.submitted(fields, "")
 	if err != nil {

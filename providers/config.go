@@ -151,7 +151,7 @@ func (t *urlTemplate) hostURL(i int, s *scope) string {
 // given by the end user, so may the host be.
 func (s *spec) ownClient(client *broker.Client) bool {
 	switch s.mode {
-	case modeOAuth2:
+	case modeOAuth2, modeOAuth1:
 		return true
 	case modeClientCredentials:
 		return client != nil && !client.Secret.IsZero()

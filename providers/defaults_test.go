@@ -96,6 +96,7 @@ func TestModesDoWhatTheyCan(t *testing.T) {
 	for name, want := range map[string][5]bool{ // authorizes, submits, renews, revokes, identifies
 		"github": {true, false, true, true, true}, "zoom-cc": {false, true, true, true, true}, "openai": {false, true, false, false, true},
 		"twilio": {false, true, false, false, true}, "unauthenticated": {false, true, false, false, true}, "custom-mcp": {false, false, false, false, true},
+		"trello": {true, false, false, true, true},
 	} {
 		p, _ := c.Provider(name)
 		var got [5]bool

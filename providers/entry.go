@@ -50,6 +50,7 @@ type entry struct {
 	RequestMethod      string    `yaml:"request_http_method"`
 	TokenHTTPMethod    string    `yaml:"token_http_method"`
 	SignatureMethod    string    `yaml:"signature_method"`
+	Realm              string    `yaml:"realm"`
 	Auth               yaml.Node `yaml:"auth"`
 	AccessTokenURL     string    `yaml:"access_token_url"`
 

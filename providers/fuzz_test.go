@@ -10,6 +10,7 @@ import (
 func FuzzOverlay(f *testing.F) {
 	for _, seed := range []string{
 		acme, freeHosts, "a:\n  alias: a\n", "a: &x {}\nb: *x\n", "{a: {auth_mode: NONE, display_name: A}}", "a:\n  auth_mode: [\n", "- x\n", "\t", "a:\n\tb: c\n",
+		"a:\n  display_name: A\n  auth_mode: OAUTH1\n  request_url: 'https://a.example/r'\n  authorization_url: 'https://a.example/a'\n  token_url: 'https://a.example/t'\n",
 		"a:\n  display_name: A\n  auth_mode: BASIC\n  proxy: {base_url: 'https://${connectionConfig.x}.a.example'}\n",
 	} {
 		f.Add([]byte(seed))

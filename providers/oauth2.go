@@ -73,15 +73,9 @@ func (c *compiler) compileTokenAuth() tokenAuth {
 
 // Exchange sends the code to the token endpoint, once.
 func (p *oauth2Provider) Exchange(ctx context.Context, r *broker.ExchangeRequest) (*broker.Obtained, error) {
-	returned, err := p.fromCallback(r.Callback, r.Client)
+	returned, config, err := p.returnedConfig(r)
 	if err != nil {
 		return nil, asFailure(err)
-	}
-	config := maps.Clone(returned)
-	for name, v := range r.Config {
-		if v != "" {
-			config[name] = v
-		}
 	}
 	sc := p.scope(&broker.Holding{Client: r.Client, Config: config})
 	sc.bare = true
@@ -110,12 +104,28 @@ func (p *oauth2Provider) Exchange(ctx context.Context, r *broker.ExchangeRequest
 		return nil, err
 	}
 	maps.Copy(returned, p.metadata(t, r.Client))
-	for name := range returned {
-		if r.Config[name] != "" {
-			delete(returned, name)
+	return &broker.Obtained{Material: p.material(t, nil), Config: undecided(returned, r.Config)}, nil
+}
+
+// returnedConfig gives the connection config that the callback brings along, and all there is with it: what was decided
+// before stays.
+func (b *base) returnedConfig(r *broker.ExchangeRequest) (returned, all map[string]string, err error) {
+	if returned, err = b.fromCallback(r.Callback, r.Client); err != nil {
+		return nil, nil, err
+	}
+	all = maps.Clone(returned)
+	for name, v := range r.Config {
+		if v != "" {
+			all[name] = v
 		}
 	}
-	return &broker.Obtained{Material: p.material(t, nil), Config: returned}, nil
+	return returned, all, nil
+}
+
+// undecided leaves out what was decided before.
+func undecided(returned, decided map[string]string) map[string]string {
+	maps.DeleteFunc(returned, func(name, _ string) bool { return decided[name] != "" })
+	return returned
 }
 
 // request gives the library's configuration for a token endpoint, and the call that carries its request.

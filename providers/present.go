@@ -109,6 +109,12 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 	if len(volatile) > 0 {
 		out.Sign = func(r *http.Request) error { return b.sign(r, sc, volatile) }
 	}
+	if b.spec.mode == modeOAuth1 {
+		var err error
+		if out.Sign, err = b.signing(h, sc, out.Sign); err != nil {
+			return nil, err
+		}
+	}
 	return out, nil
 }
 

@@ -16,6 +16,7 @@ import (
 // The modes that are built. The others are listed in unbuilt.
 const (
 	modeOAuth2            = "OAUTH2"
+	modeOAuth1            = "OAUTH1"
 	modeClientCredentials = "OAUTH2_CC"
 	modeAPIKey            = "API_KEY"
 	modeBasic             = "BASIC"
@@ -36,6 +37,7 @@ type spec struct {
 
 	authorize, token, refresh, api *urlTemplate
 
+	oauth1        *oauth1Spec // nil: another mode
 	authParams    []namedTemplate
 	tokenParams   []namedTemplate
 	refreshParams []namedTemplate
@@ -97,6 +99,7 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		c.compileProxy()
 		c.compileToken()
 		c.compileAuthorization()
+		c.compileOAuth1()
 		c.compileIdentity()
 		c.compileRevocation()
 		c.compileHosts()

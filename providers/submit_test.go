@@ -68,8 +68,9 @@ key:
 		provider, user, password, field, want string
 	}{
 		{"x", "ann", "p:w", "", "ann:p:w"},
-		{"x", "ann", "", "password", ""},
-		{"x", "", "p", "username", ""},
+		{"x", "ann", "", "", "ann:"}, // on purpose, as many APIs want it
+		{"x", "", "p", "", ":p"},
+		{"x", "", "", "username", ""},
 		{"x", "a:b", "p", "username", ""},
 		{"x", "ann", "a\nb", "password", ""},
 		{"x", "a\x00", "b", "username", ""},
@@ -88,6 +89,8 @@ key:
 			t.Errorf("%q: details differ", tt.user)
 		}
 	}
+	_, err := provider[*basic](t, c, "x").Submit(t.Context(), &broker.Holding{}, secrets("username", "ann"))
+	wantInvalid(t, "only a user", err, "password")
 	got, err := provider[*basic](t, c, "key").Submit(t.Context(), &broker.Holding{}, secrets("username", "k"))
 	if err != nil || got.Material.Details["password"].Reveal() != "X" {
 		t.Errorf("default: %v", err)

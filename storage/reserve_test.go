@@ -88,10 +88,10 @@ func swap(id broker.ConnectionID) *broker.Swap {
 	return &broker.Swap{
 		Connection: id, From: 1 << 60, Config: []byte(`{"a":"<ü>"}`), Scopes: []string{"read"},
 		Next: &broker.Credential{
-			Connection: id, Version: 2, Type: "OAUTH2", Access: broker.Sealed{0, 255, 1}, Refresh: broker.Sealed("refresh"),
+			Connection: id, Version: 2, Type: "OAUTH2", Origins: "https://a b", Access: broker.Sealed{0, 255, 1}, Refresh: broker.Sealed("refresh"),
 			Details: broker.Sealed("details"), Answer: broker.Sealed("answer"), ObtainedAt: at(1), ExpiresAt: at(2),
 			RefreshExpiresAt: at(3), RefreshAt: at(4), RefreshedAt: at(5), Failures: 6, FailedAt: at(7), FailingSince: at(8),
-			FailCode: "code", LeaseOwner: "owner", LeaseUntil: at(9), Fence: 10, AttemptAt: at(11),
+			FailCode: "code", LeaseOwner: "owner", LeaseUntil: at(9), Fence: 10, AttemptAt: at(11), EraseAt: at(14),
 		},
 		Trail: broker.Trail{
 			Audit:  []broker.AuditEntry{{Sequence: 1, Environment: "e", Actor: "a", Action: "b", Target: "c", Result: "ok", Count: 2, IP: "::1", RequestID: "r", At: at(12)}},

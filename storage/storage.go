@@ -29,6 +29,9 @@ type Options struct {
 	Exclusive bool
 	// Now is the store's clock, where the backend has none of its own; nil: the system's.
 	Now func() time.Time
+	// Verify is handed the keyring of a store that has one, before anything is written. Its error ends Open, and leaves the
+	// store as it was. nil: every keyring will do.
+	Verify func([]broker.WrappedKey) error
 }
 
 // Open opens a store by its name: "sqlite" is a file in the data directory.
@@ -38,7 +41,7 @@ func Open(ctx context.Context, name string, o Options) (broker.Store, error) {
 		scheme, _, _ := strings.Cut(name, ":")
 		return nil, fmt.Errorf("database %.20q is not supported by this build; it supports \"sqlite\"", scheme)
 	}
-	db, err := sqlite.Open(ctx, sqlite.Options{Dir: o.Dir, Exclusive: o.Exclusive, Now: o.Now})
+	db, err := sqlite.Open(ctx, sqlite.Options{Dir: o.Dir, Exclusive: o.Exclusive, Now: o.Now, Verify: o.Verify})
 	if err != nil {
 		return nil, err
 	}

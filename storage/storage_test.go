@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/storage"
 )
 
@@ -31,6 +32,22 @@ func TestOpen(t *testing.T) {
 	second, err := storage.Open(t.Context(), "sqlite", storage.Options{Dir: dir, Exclusive: true})
 	if !errors.Is(err, storage.ErrInUse) || second != nil {
 		t.Errorf("a second server gets %v, %v", second, err)
+	}
+}
+
+func TestOpenHasTheKeyringVerified(t *testing.T) {
+	t.Parallel()
+	wrong := errors.New("the wrong key")
+	o := storage.Options{Dir: t.TempDir(), Verify: func([]broker.WrappedKey) error { return wrong }}
+	s, err := storage.Open(t.Context(), "sqlite", o) // it has none yet
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(s.AddKey(t.Context(), broker.WrappedKey{ID: 1, Wrapped: []byte("wrapped"), Active: true}), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if s, err := storage.Open(t.Context(), "sqlite", o); !errors.Is(err, wrong) || s != nil {
+		t.Errorf("got %v, %v", s, err)
 	}
 }
 

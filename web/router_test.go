@@ -46,7 +46,8 @@ func site(log io.Writer) http.Handler {
 	}}
 	observer := &kit.Observer{Logger: slog.New(slog.NewJSONHandler(log, nil))}
 	proxy := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, "proxied "+r.Method+" "+r.RequestURI)
+		body, _ := io.ReadAll(r.Body)
+		_, _ = io.WriteString(w, "proxied "+r.Method+" "+r.RequestURI+string(body))
 	})
 	return &dispatcher{proxy: proxy, rest: observer.Wrap(newRouter(gate, []kit.Surface{surface}))}
 }

@@ -2,11 +2,13 @@ package web
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -52,8 +54,9 @@ func talk(t *testing.T, address, text string, n int) []*http.Response {
 		if err != nil {
 			return out
 		}
-		_, _ = io.Copy(io.Discard, res.Body)
+		body, _ := io.ReadAll(res.Body)
 		_ = res.Body.Close()
+		res.Body = io.NopCloser(bytes.NewReader(body))
 		out = append(out, res)
 	}
 	return out
@@ -81,16 +84,32 @@ func TestAmbiguousLengthsAreRefused(t *testing.T) {
 	}
 }
 
-// net/http settles a length beside chunks as RFC 9112 says, by the chunks. What must not happen is that the length counts
-// for anything: here it would swallow the next request, or make a request of a part of the body.
-func TestLengthBesideChunksCountsForNothing(t *testing.T) {
+// net/http settles a length beside chunks as RFC 9112 says, by the chunks, and drops the length before anybody can refuse it.
+// What must not happen is that the length counts for anything, or that what follows counts as a request: somebody in front
+// of us who goes by the length has let it through as a part of the body.
+func TestNothingFollowsWhatEndsInDoubt(t *testing.T) {
 	address := serve(t, site(io.Discard))
-	for _, length := range []string{"3", "60"} {
-		got := talk(t, address, "POST /things/special HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: "+length+
-			"\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nGET /things/after HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", 3)
-		if len(got) != 2 || got[0].StatusCode != http.StatusOK || got[1].StatusCode != http.StatusOK || got[1].ContentLength != int64(len("id=after ")) {
-			t.Errorf("length %s: got %d answers: %+v", length, len(got), got)
-		}
+	const after = "GET /things/after HTTP/1.1\r\nHost: x\r\n\r\n"
+	for name, c := range map[string]struct{ text, want string }{
+		"a short length beside chunks": {"POST /proxy/x HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n-body-\r\n0\r\n\r\n", "proxied POST /proxy/x-body-"},
+		"a long one":                   {"POST /proxy/x HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\nTransfer-Encoding: chunked\r\n\r\n6\r\n-body-\r\n0\r\n\r\n", "proxied POST /proxy/x-body-"},
+		"the encoding first":           {"POST /proxy/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: CHUNKED\r\nContent-Length: 60\r\n\r\n6\r\n-body-\r\n0\r\n\r\n", "proxied POST /proxy/x-body-"},
+		"an empty body":                {"GET /proxy/x HTTP/1.1\r\nHost: x\r\nContent-Length: 60\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "proxied GET /proxy/x"},
+		"not to the proxy":             {"POST /things/special HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", ""},
+		"kept alive in HTTP/1.0":       {"POST /proxy/x HTTP/1.0\r\nHost: x\r\nConnection: keep-alive\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n-body-", "proxied POST /proxy/x-body-"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := talk(t, address, c.text+after, 2)
+			if len(got) != 1 || got[0].StatusCode != http.StatusOK {
+				t.Fatalf("got %d answers: %+v", len(got), got)
+			}
+			if body, _ := io.ReadAll(got[0].Body); string(body) != c.want || !got[0].Close {
+				t.Errorf("got %q, closed %t", body, got[0].Close)
+			}
+		})
+	}
+	if got := talk(t, address, "POST /proxy/x HTTP/1.1\r\nHost: x\r\nContent-Length: 6\r\n\r\n-body-"+after, 2); len(got) != 2 || got[0].Close {
+		t.Errorf("a connection without a doubt is not kept: %d answers", len(got))
 	}
 }
 
@@ -155,6 +174,72 @@ func (s *deadlineSpy) SetReadDeadline(t time.Time) error {
 func (s *deadlineSpy) SetWriteDeadline(t time.Time) error {
 	s.set <- t
 	return http.NewResponseController(s.ResponseWriter).SetWriteDeadline(t)
+}
+
+// Each address has so many connections, whatever others have; those of trusted proxies are not counted.
+func TestLimitAddresses(t *testing.T) {
+	plain, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if LimitAddresses(plain, 0, nil) != plain {
+		t.Error("no limit costs something")
+	}
+	l := LimitAddresses(plain, 2, []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")})
+	server := Server(site(io.Discard), slog.New(slog.DiscardHandler))
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		_ = server.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	// dial opens a connection from an address and reports whether it is answered.
+	dial := func(from string) (net.Conn, bool) {
+		t.Helper()
+		d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+		conn, err := d.DialContext(t.Context(), "tcp", plain.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = io.WriteString(conn, "GET /things HTTP/1.1\r\nHost: x\r\n\r\n")
+		res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			return conn, false
+		}
+		_ = res.Body.Close()
+		return conn, res.StatusCode == http.StatusOK
+	}
+	first, ok := dial("127.0.0.1")
+	if _, again := dial("127.0.0.1"); !ok || !again {
+		t.Fatal("two connections are not let in")
+	}
+	for range 3 {
+		if _, ok := dial("127.0.0.1"); ok {
+			t.Error("a third is let in")
+		}
+		if _, ok := dial("127.0.0.9"); !ok {
+			t.Error("a trusted proxy is limited")
+		}
+	}
+	if _, ok := dial("127.0.0.2"); !ok {
+		t.Error("another address is shut out")
+	}
+	_ = first.Close()
+	for deadline := time.Now().Add(10 * time.Second); ; { // the server has to see it
+		if _, ok := dial("127.0.0.1"); ok {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("a connection that has ended still counts")
+		}
+	}
+	if _, ok := dial("127.0.0.1"); ok {
+		t.Error("a third is let in, after one has ended")
+	}
 }
 
 func TestServerLimits(t *testing.T) {

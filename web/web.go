@@ -20,12 +20,20 @@ import (
 // Surface is one API or one set of pages. The alias lets those who put the process together name what only surfaces make.
 type Surface = kit.Surface
 
+// Connect is the Connect UI, which begins sign-ins for other surfaces too.
+type Connect interface {
+	kit.Starter
+	Surface() Surface
+}
+
 // Deps is what the surfaces are made of.
 type Deps struct {
 	Broker *broker.Broker
 	// Proxy answers /proxy and everything below it, with an access log, request ids and limits of its own.
 	Proxy http.Handler
-	// Pages are the surfaces that people see.
+	// Connect are the pages on which end users connect. nil: there are none, and no sign-ins.
+	Connect Connect
+	// Pages are other surfaces that people see.
 	Pages  []Surface
 	Logger *slog.Logger
 	// TrustedProxies are believed about whom they speak for.
@@ -34,6 +42,8 @@ type Deps struct {
 	// once. Zeros stand for 100 and 1,000.
 	PublicRate  float64
 	PublicBurst int
+	// KeyLimit is what [KeyLimit] makes; nil: an API key may send what it likes. The proxy has to be given the same.
+	KeyLimit func(broker.APIKeyID) error
 	// Stopping is closed when the process is about to end, so that no new work is sent to it. nil: it never ends.
 	Stopping <-chan struct{}
 }
@@ -42,8 +52,9 @@ type Deps struct {
 // this program, which any test finds.
 func New(d Deps) http.Handler {
 	gate := &kit.Gate{
-		Limiter: kit.NewLimiter(d.PublicRate, d.PublicBurst, time.Now),
-		CORS:    &kit.CORS{Allowed: origins(d.Broker)},
+		Limiter:  kit.NewLimiter(d.PublicRate, d.PublicBurst, time.Now),
+		KeyLimit: d.KeyLimit,
+		CORS:     &kit.CORS{Allowed: origins(d.Broker)},
 	}
 	observer := &kit.Observer{
 		Logger: d.Logger, Proxies: d.TrustedProxies, Secure: strings.HasPrefix(d.Broker.PublicURL(), "https://"),
@@ -53,13 +64,20 @@ func New(d Deps) http.Handler {
 
 // surfaces lists everything that is mounted beside the proxy.
 func surfaces(d Deps) []Surface {
-	return append([]Surface{operations(d), nango.Surface(d.Broker)}, d.Pages...)
+	all := append([]Surface{operations(d), nango.Surface(d.Broker)}, d.Pages...)
+	if d.Connect == nil {
+		return all
+	}
+	return append(all, d.Connect.Surface(), nango.SignIn(nango.SignInDeps{
+		Broker: d.Broker, Pages: d.Connect, Origins: anyOrigin(d.Broker), Stopping: d.Stopping,
+	}))
 }
 
 // dispatcher takes the proxy's requests out before anything else looks at them.
 type dispatcher struct{ proxy, rest http.Handler }
 
 func (d *dispatcher) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	lastOfConnection(w, r)
 	if !isProxy(r) || r.Method == http.MethodTrace || r.Method == http.MethodConnect {
 		d.rest.ServeHTTP(w, r)
 		return
@@ -79,28 +97,4 @@ func isProxy(r *http.Request) bool {
 	const prefix = "/proxy"
 	return len(path) >= len(prefix) && strings.EqualFold(path[:len(prefix)], prefix) &&
 		(len(path) == len(prefix) || path[len(prefix)] == '/')
-}
-
-// Limits of a connection. Reading a body and writing an answer are limited by kit.Observer, because the proxy
-// may do both for hours.
-const (
-	readHeaderTimeout = 5 * time.Second
-	idleTimeout       = 60 * time.Second
-	maxHeaderBytes    = 32 << 10
-)
-
-// Server makes the server that serves h: HTTP/1 alone, since TLS ends in front of us, and HTTP/2 without it lets
-// requests be smuggled past what stands there.
-func Server(h http.Handler, log *slog.Logger) *http.Server {
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: readHeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeaderBytes,
-		// Strangers can make net/http log at will, so it does not until somebody looks.
-		ErrorLog:  slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		Protocols: protocols,
-	}
 }

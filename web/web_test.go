@@ -55,7 +55,7 @@ func newSite(t *testing.T, publicURL string, envs ...broker.Environment) *site {
 	})
 	must(t, err)
 	s := &site{broker: b, store: store, deps: web.Deps{
-		Broker: b, Proxy: http.NotFoundHandler(), Pages: []web.Surface{ui.Surface(), assets.Surface()}, Logger: logger,
+		Broker: b, Proxy: http.NotFoundHandler(), Connect: ui, Pages: []web.Surface{assets.Surface()}, Logger: logger,
 	}}
 	s.Handler = web.New(s.deps)
 	return s

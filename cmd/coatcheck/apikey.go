@@ -19,16 +19,36 @@ type apikeyCommand struct {
 // beside are the settings of commands that work beside a running server.
 type beside struct {
 	overrides
-	Env string `help:"Environment." default:"dev" placeholder:"NAME"`
+	Env string `help:"Environment." aliases:"environment" default:"dev" placeholder:"NAME"`
 }
 
-// open opens the data directory beside a server that may be running, and finds the environment.
-func (c *beside) open(p *program) (*node, *broker.Environment, error) {
+// whose are the settings of commands about the keys of an environment, or of the account.
+type whose struct {
+	beside
+	Account bool `help:"The account's keys, which make and delete environments and their keys, in place of an environment's."`
+}
+
+// openNode opens the data directory beside a server that may be running.
+func (c *beside) openNode(p *program) (*node, error) {
 	cfg, err := loadConfig(p.env, c.overrides)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	n, err := openNode(p.ctx, cfg, p.env, slog.New(slog.NewJSONHandler(p.stderr, nil)), false)
+	return openNode(p.ctx, cfg, p.env, slog.New(slog.NewJSONHandler(p.stderr, nil)), false)
+}
+
+// open opens the data directory and finds the environment; nil: the account.
+func (c *whose) open(p *program) (*node, *broker.Environment, error) {
+	if c.Account {
+		n, err := c.openNode(p)
+		return n, nil, err
+	}
+	return c.beside.open(p)
+}
+
+// open opens the data directory and finds the environment.
+func (c *beside) open(p *program) (*node, *broker.Environment, error) {
+	n, err := c.openNode(p)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -41,7 +61,7 @@ func (c *beside) open(p *program) (*node, *broker.Environment, error) {
 }
 
 type apikeyCreateCommand struct {
-	beside
+	whose
 	Name    string        `required:"" help:"What the key is for." placeholder:"NAME"`
 	Scope   []string      `help:"What it may do, such as proxy or connections:read; everything if none is named. May be repeated." placeholder:"SCOPE"`
 	Expires time.Duration `help:"How long it lives, such as 720h; for ever if not given." placeholder:"DURATION"`
@@ -49,7 +69,11 @@ type apikeyCreateCommand struct {
 
 // Run makes a key and prints it.
 func (c *apikeyCreateCommand) Run(p *program) error {
-	if len(c.Scope) == 0 {
+	switch {
+	case len(c.Scope) > 0:
+	case c.Account:
+		c.Scope = []string{string(broker.ScopeAccount)}
+	default:
 		c.Scope = []string{"admin"}
 	}
 	scopes, err := broker.ParseScopes(c.Scope)
@@ -65,7 +89,12 @@ func (c *apikeyCreateCommand) Run(p *program) error {
 	if c.Expires > 0 {
 		in.Expires = n.broker.Now().Add(c.Expires)
 	}
-	key, _, err := n.broker.CreateAPIKey(p.ctx, broker.System(e.ID), e, in)
+	var key broker.Secret
+	if e == nil {
+		key, _, err = n.broker.CreateAccountKey(p.ctx, broker.System(""), in)
+	} else {
+		key, _, err = n.broker.CreateAPIKey(p.ctx, broker.System(e.ID), e, in)
+	}
 	if err != nil {
 		return err
 	}
@@ -73,16 +102,21 @@ func (c *apikeyCreateCommand) Run(p *program) error {
 	return n.store.Close()
 }
 
-type apikeyListCommand struct{ beside }
+type apikeyListCommand struct{ whose }
 
-// Run lists the environment's keys.
+// Run lists the keys of the environment or the account.
 func (c *apikeyListCommand) Run(p *program) error {
 	n, e, err := c.open(p)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = n.store.Close() }()
-	keys, err := n.broker.APIKeys(p.ctx, e)
+	var keys []*broker.APIKey
+	if e == nil {
+		keys, err = n.broker.AccountKeys(p.ctx)
+	} else {
+		keys, err = n.broker.APIKeys(p.ctx, e)
+	}
 	if err != nil {
 		return err
 	}
@@ -118,7 +152,7 @@ type apikeyRevokeCommand struct {
 
 // Run ends a key.
 func (c *apikeyRevokeCommand) Run(p *program) error {
-	n, e, err := c.open(p)
+	n, err := c.openNode(p)
 	if err != nil {
 		return err
 	}
@@ -126,7 +160,7 @@ func (c *apikeyRevokeCommand) Run(p *program) error {
 	if _, id, ok := crypto.ParseAPIKey(c.ID); ok { // all that somebody has who found one
 		c.ID = id
 	}
-	if err := n.broker.RevokeAPIKey(p.ctx, broker.System(e.ID), broker.APIKeyID(c.ID)); err != nil {
+	if err := n.broker.RevokeAPIKey(p.ctx, broker.System(""), broker.APIKeyID(c.ID)); err != nil {
 		return err
 	}
 	p.say("Revoked %s.", c.ID)

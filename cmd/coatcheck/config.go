@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"net/netip"
 	"net/url"
@@ -42,7 +43,9 @@ type encryptionConfig struct {
 }
 
 type egressConfig struct {
-	Allow []string `yaml:"allow"`
+	Allow     []string `yaml:"allow"`
+	Proxy     string   `yaml:"proxy"` // a URL, perhaps with a password in it
+	ProxyFile string   `yaml:"proxy_file"`
 }
 
 // limitsConfig bounds what the broker takes on. Zero stands for the default.
@@ -56,6 +59,10 @@ type limitsConfig struct {
 	RefreshPerHost     int     `yaml:"refresh_per_host"`
 	CachedConnections  int     `yaml:"cached_connections"`
 	Connections        int     `yaml:"connections"` // open sockets; zero: 20,000
+	// Of one address that is no trusted proxy; zero: no limit but that of all.
+	ConnectionsPerAddress int     `yaml:"connections_per_address"`
+	RequestsPerKey        float64 `yaml:"requests_per_key"`       // a second; zero: no limit
+	RequestsPerKeyBurst   int     `yaml:"requests_per_key_burst"` // at once; zero: what a second brings
 }
 
 type environmentConfig struct {
@@ -69,8 +76,7 @@ type environmentConfig struct {
 	Integrations   map[string]integrationConfig `yaml:"integrations"`
 }
 
-// webhookConfig says where an app wants to be told. Events are written to the outbox; this version does not deliver
-// them, and says so when it starts.
+// webhookConfig says where an app wants to be told, and of what. A switch that is not set is on.
 type webhookConfig struct {
 	URL                string `yaml:"url"`
 	SecondaryURL       string `yaml:"secondary_url"`
@@ -78,6 +84,7 @@ type webhookConfig struct {
 	SecretFile         string `yaml:"secret_file"`
 	OnAuthCreation     *bool  `yaml:"on_auth_creation"`
 	OnAuthRefreshError *bool  `yaml:"on_auth_refresh_error"`
+	LegacySignature    *bool  `yaml:"legacy_signature"`
 }
 
 type integrationConfig struct {
@@ -160,10 +167,28 @@ func readConfig(env environ, file string) (*config, error) {
 	if err := yaml.Load(raw, c, yaml.WithKnownFields()); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
+	if literalPassword(c.Egress.Proxy) {
+		return nil, fmt.Errorf("%s: egress.proxy: a password is not written here; take it from a variable, as ${NAME}, or put the URL into a file and name that in egress.proxy_file", file)
+	}
 	if err := expandAll(env, reflect.ValueOf(c).Elem()); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
 	return c, nil
+}
+
+// literalPassword reports whether a URL has something of a password in front of its host that does not come from a
+// variable. A user name alone is taken for one: some proxies ask for a token in its place.
+func literalPassword(raw string) bool {
+	text := variable.ReplaceAllString(raw, "")
+	at := strings.LastIndexByte(text, '@')
+	if at < 0 {
+		return false
+	}
+	user := text[:at]
+	if _, after, ok := strings.Cut(user, "//"); ok {
+		user = after
+	}
+	return user != "" && !strings.HasSuffix(user, ":")
 }
 
 // expandAll replaces ${NAME} in every text of the configuration.
@@ -321,6 +346,7 @@ func (c *config) validate() error {
 		}
 		c.proxies = append(c.proxies, prefix)
 	}
+	errs = append(errs, c.Limits.validate())
 	for name, e := range c.Environments {
 		if e.Start != "" && !slices.Contains([]string{"auto", "page", "redirect"}, e.Start) {
 			errs = append(errs, fmt.Errorf("environments.%s.start: must be auto, page or redirect", name))
@@ -330,6 +356,22 @@ func (c *config) validate() error {
 				errs = append(errs, fmt.Errorf("environments.%s.integrations.%s: provider is missing", name, key))
 			}
 		}
+	}
+	return errors.Join(errs...)
+}
+
+func (l *limitsConfig) validate() error {
+	var errs []error
+	v := reflect.ValueOf(l).Elem()
+	for i := range v.NumField() {
+		f := v.Field(i)
+		good := f.CanInt() && f.Int() >= 0 || f.CanFloat() && f.Float() >= 0 && f.Float() <= math.MaxInt32
+		if !good {
+			errs = append(errs, fmt.Errorf("limits.%s: must be a number from zero up", v.Type().Field(i).Tag.Get("yaml")))
+		}
+	}
+	if l.RequestsPerKeyBurst > 0 && l.RequestsPerKey == 0 {
+		errs = append(errs, errors.New("limits.requests_per_key_burst: means nothing without requests_per_key"))
 	}
 	return errors.Join(errs...)
 }
@@ -356,6 +398,8 @@ func (c *config) declared() ([]broker.DeclaredEnvironment, error) {
 			},
 			SecretKey: broker.NewSecret(key),
 		}
+		d.Webhook, err = c.webhook(path+".webhook", e.Webhook)
+		errs = append(errs, err)
 		for _, key := range sortedKeys(e.Integrations) {
 			in, err := c.integration(path+".integrations."+key, key, e.Integrations[key])
 			errs = append(errs, err)
@@ -382,6 +426,18 @@ func (c *config) integration(path, key string, i integrationConfig) (broker.Inte
 		Key: key, Provider: i.Provider, DisplayName: i.DisplayName, ClientID: i.ClientID, ClientSecret: broker.NewSecret(client),
 		WebhookSecret: broker.NewSecret(webhook), Scopes: i.Scopes, Settings: settings, Hosts: i.Hosts, Shared: i.Shared, ForwardWebhooks: true,
 	}, errors.Join(err, err2)
+}
+
+func (c *config) webhook(path string, w *webhookConfig) (broker.DeclaredWebhook, error) {
+	if w == nil {
+		return broker.DeclaredWebhook{}, nil
+	}
+	secret, err := secretFrom(path+".secret", w.Secret, w.SecretFile, c.dir)
+	off := func(b *bool) bool { return b != nil && !*b }
+	return broker.DeclaredWebhook{
+		URL: w.URL, SecondaryURL: w.SecondaryURL, Key: broker.NewSecret(secret), MuteCreation: off(w.OnAuthCreation),
+		MuteRefreshErrors: off(w.OnAuthRefreshError), NoLegacySignature: off(w.LegacySignature),
+	}, err
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -44,6 +44,7 @@ type commands struct {
 	Serve   serveCommand   `cmd:"" help:"Run the broker."`
 	Keys    keysCommand    `cmd:"" help:"Manage encryption keys."`
 	APIKey  apikeyCommand  `cmd:"" name:"apikey" help:"Manage the API keys of an app's backend."`
+	Webhook webhookCommand `cmd:"" help:"Manage what the app is told: signing keys, and what did not arrive."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 }
 

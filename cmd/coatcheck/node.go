@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 	"github.com/coatcheck/coatcheck/providers"
 	"github.com/coatcheck/coatcheck/providers/egress"
 	"github.com/coatcheck/coatcheck/storage"
+	"github.com/coatcheck/coatcheck/web/api/nango"
+	"github.com/coatcheck/coatcheck/web/hooks"
 )
 
 // node is a broker with everything that it stands on.
@@ -42,8 +45,8 @@ func (sealer) NewAPIKey(environment string) (key, id string) { return crypto.New
 // commands write beside it.
 func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exclusive bool) (_ *node, err error) {
 	n := &node{config: c, log: log}
-	if n.egress, err = egress.New(egress.Options{Allow: c.Egress.Allow, Dev: c.dev(), ProxyHeaderTimeout: 2 * time.Minute}); err != nil {
-		return nil, fmt.Errorf("egress.allow: %w", err)
+	if n.egress, err = newEgress(c, c.Egress.Allow); err != nil {
+		return nil, err
 	}
 	catalogue, err := n.catalogue()
 	if err != nil {
@@ -56,7 +59,14 @@ func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exc
 	if err != nil {
 		return nil, err
 	}
-	if n.store, err = storage.Open(ctx, c.Database, storage.Options{Dir: c.Data, Exclusive: exclusive, Now: time.Now}); err != nil {
+	n.store, err = storage.Open(ctx, c.Database, storage.Options{
+		Dir: c.Data, Exclusive: exclusive, Now: time.Now,
+		Verify: func(stored []broker.WrappedKey) error {
+			_, err := unlock(stored, ids)
+			return err
+		},
+	})
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -67,8 +77,12 @@ func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exc
 	if n.keys, err = openKeyring(ctx, n.store, ids); err != nil {
 		return nil, err
 	}
+	courier, err := n.courier()
+	if err != nil {
+		return nil, err
+	}
 	bc := broker.Config{
-		Store: n.store, Sealer: sealer{n.keys}, Catalogue: catalogue, Now: time.Now, Logger: log, PublicURL: c.PublicURL,
+		Store: n.store, Sealer: sealer{n.keys}, Catalogue: catalogue, Now: time.Now, Logger: log, PublicURL: c.PublicURL, Courier: courier,
 		CacheEntries: c.Limits.CachedConnections, RefreshConcurrency: c.Limits.RefreshConcurrency, RefreshPerHost: c.Limits.RefreshPerHost,
 	}
 	if exclusive {
@@ -76,6 +90,39 @@ func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exc
 	}
 	n.broker, err = broker.New(ctx, bc)
 	return n, err
+}
+
+// newEgress makes the one way out.
+func newEgress(c *config, allow []string) (*egress.Policy, error) {
+	through, err := secretFrom("egress.proxy", c.Egress.Proxy, c.Egress.ProxyFile, c.dir)
+	if err != nil {
+		return nil, err
+	}
+	p, err := egress.New(egress.Options{Allow: allow, Proxy: through, Dev: c.dev(), ProxyHeaderTimeout: 2 * time.Minute})
+	if err != nil {
+		return nil, fmt.Errorf("egress: %w", err)
+	}
+	return p, nil
+}
+
+// courier carries webhooks under the egress policy, to which a developer's machine adds itself: an app that is being
+// written is told without further ado.
+func (n *node) courier() (*hooks.Courier, error) {
+	allow := n.config.Egress.Allow
+	if n.config.dev() {
+		allow = append(slices.Clone(allow), "127.0.0.0/8", "::1")
+	}
+	policy, err := newEgress(n.config, allow)
+	if err != nil {
+		return nil, err
+	}
+	return hooks.New(hooks.Options{
+		Client: policy.TokenClient(), Reach: reach, Encode: nango.Hook, UserAgent: "coatcheck/" + version,
+		CheckURL: func(raw string) error {
+			_, err := policy.CheckURL(raw, egress.URLOptions{Literal: true})
+			return err
+		},
+	}), nil
 }
 
 // catalogue loads the built-in entries and the operator's own over them.
@@ -200,6 +247,11 @@ func openKeyring(ctx context.Context, store broker.Store, ids *crypto.Identities
 			return nil, err
 		}
 	}
+	return unlock(stored, ids)
+}
+
+// unlock opens stored data keys.
+func unlock(stored []broker.WrappedKey, ids *crypto.Identities) (*crypto.Keyring, error) {
 	keys := make([]crypto.WrappedKey, len(stored))
 	for i, k := range stored {
 		keys[i] = crypto.WrappedKey(k)

@@ -64,18 +64,13 @@ func (n *node) declare(p *program) error {
 	if err != nil {
 		return err
 	}
-	for name, e := range n.config.Environments {
-		if e.Webhook != nil {
-			n.log.Warn("this version does not deliver webhooks yet", slog.String("environment", name))
-		}
-	}
 	if err := n.broker.Declare(p.ctx, declared); err != nil {
 		return err
 	}
 	if len(n.broker.Environments()) > 0 {
 		return nil
 	}
-	e, err := n.broker.CreateEnvironment(p.ctx, "dev")
+	e, err := n.broker.CreateEnvironment(p.ctx, broker.System(""), "dev")
 	if err != nil {
 		return err
 	}
@@ -126,6 +121,7 @@ func (n *node) serve(p *program, listener net.Listener) error {
 // handler mounts everything that the broker serves. closeProxy writes the rest of the access log.
 func (n *node) handler(p *program, stopping <-chan struct{}) (h http.Handler, closeProxy func() error, err error) {
 	l := n.config.Limits
+	perKey := web.KeyLimit(l.RequestsPerKey, l.RequestsPerKeyBurst)
 	assets := static.New()
 	pages, err := connect.New(connect.Deps{
 		Broker: n.broker, Assets: assets, FormKey: n.keys.Derive("form token", 32),
@@ -136,22 +132,22 @@ func (n *node) handler(p *program, stopping <-chan struct{}) (h http.Handler, cl
 	}
 	out := proxy.New(proxy.Options{
 		Broker: n.broker, Transport: n.egress.ProxyTransport(), Reach: reach, LogOutput: p.stderr, Logger: n.log,
-		Limits: proxy.Limits{MaxBody: l.ProxyBody, Global: l.ProxyConcurrent, PerConnection: l.ProxyPerConnection},
+		Limits: proxy.Limits{MaxBody: l.ProxyBody, Global: l.ProxyConcurrent, PerConnection: l.ProxyPerConnection}, KeyLimit: perKey,
 	})
 	return web.New(web.Deps{
-		Broker: n.broker, Proxy: out, Pages: []web.Surface{pages.Surface(), assets.Surface()}, Logger: n.log, TrustedProxies: n.config.proxies,
-		PublicRate: l.PublicRate, PublicBurst: l.PublicBurst, Stopping: stopping,
+		Broker: n.broker, Proxy: out, Connect: pages, Pages: []web.Surface{assets.Surface()}, Logger: n.log, TrustedProxies: n.config.proxies,
+		PublicRate: l.PublicRate, PublicBurst: l.PublicBurst, KeyLimit: perKey, Stopping: stopping,
 	}), out.Close, nil
 }
 
 // maxConnections bounds the open sockets unless the configuration says otherwise.
 const maxConnections = 20_000
 
-// limited bounds the open sockets.
+// limited bounds the open sockets, in all and of each address. One that its address may not have does not count for long.
 func (n *node) limited(l net.Listener) net.Listener {
 	limit := n.config.Limits.Connections
 	if limit == 0 {
 		limit = maxConnections
 	}
-	return netutil.LimitListener(l, limit)
+	return web.LimitAddresses(netutil.LimitListener(l, limit), n.config.Limits.ConnectionsPerAddress, n.config.proxies)
 }

@@ -110,10 +110,15 @@ func (p *Policy) callTransport(o Options) *http.Transport {
 }
 
 func (p *Policy) transport(o Options) *http.Transport {
+	dial := p.dial
+	if p.forward != nil {
+		dial = p.dialThrough
+	}
 	return &http.Transport{
-		// HTTPS_PROXY and its like would have another machine choose the address, unchecked.
+		// HTTPS_PROXY and its like would have another machine choose the address, unchecked. The
+		// operator's own proxy is dialled below.
 		Proxy:               nil,
-		DialContext:         p.dial,
+		DialContext:         dial,
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs},
 		TLSHandshakeTimeout: 10 * time.Second,
 		// Without the pings a peer that went away holds every request of its one connection.

@@ -16,6 +16,11 @@
 // metadata services, which give credentials to whoever asks, stay shut until each is named by its
 // own address: no network and no host name on the list opens them.
 //
+// The environment's HTTPS_PROXY and its like count for nothing. A forward proxy that the operator
+// names carries everything, plain http too, through tunnels: the proxy's own answers are then never
+// taken for the provider's, and both see the requests that they would see without it. The price is
+// that names are resolved over there, where no address can be checked from here.
+//
 // Checking the resolved addresses before the dial and then dialling the name was refused: the
 // second resolution may answer differently. Dialling only the first good address was refused too:
 // it would lose the fallback between IPv6 and IPv4 that net.Dialer has.

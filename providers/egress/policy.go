@@ -23,6 +23,12 @@ type Options struct {
 	// Dev opens port 80 of public addresses beside port 443.
 	Dev bool
 
+	// Proxy is the URL of a forward proxy that everything goes through: http, https or socks5, with
+	// its host and port, and perhaps a user name and a password; empty is none. Its own address may be
+	// any. It resolves the names of the targets, so it has to refuse the addresses that must not be
+	// reached: here only a target's name, port and literal address can be judged.
+	Proxy string
+
 	// Resolver looks names up; nil is the system's.
 	Resolver *net.Resolver
 
@@ -43,11 +49,13 @@ type Policy struct {
 	names    map[string]bool     // allowed by host name, in lower case
 
 	resolver *net.Resolver
+	forward  dialer // to a target through the forward proxy; nil: there is none
 	proxy    *http.Transport
 	calls    *http.Transport
 }
 
-// New makes a Policy. Its error names every entry of Allow that cannot be used, and why.
+// New makes a Policy. Its error names every entry of Allow that cannot be used, and why, and what is
+// wrong with Proxy, of which it quotes nothing.
 func New(o Options) (*Policy, error) {
 	p := &Policy{
 		dev:      o.Dev,
@@ -59,6 +67,12 @@ func New(o Options) (*Policy, error) {
 	for _, entry := range o.Allow {
 		if err := p.allow(entry); err != nil {
 			bad = append(bad, fmt.Errorf("allow %q: %w", entry, err))
+		}
+	}
+	if o.Proxy != "" {
+		var err error
+		if p.forward, err = newForward(o); err != nil {
+			bad = append(bad, fmt.Errorf("proxy: %w", err))
 		}
 	}
 	if err := errors.Join(bad...); err != nil {

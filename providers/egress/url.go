@@ -109,8 +109,19 @@ func (p *Policy) checkTarget(u *url.URL, opts URLOptions) (allowed bool, err err
 	if err := checkHost(host); err != nil {
 		return false, err
 	}
-	local := host == "localhost" || strings.HasSuffix(host, ".localhost") // RFC 6761 section 6.3
-	return p.allowsName(host) || local && p.loopback(), nil
+	return p.opensName(host), nil
+}
+
+// opensName reports whether a host name is on the allow list, or is one of this machine and loopback
+// is on it.
+func (p *Policy) opensName(host string) bool {
+	return p.allowsName(host) || isLocal(host) && p.loopback()
+}
+
+// isLocal reports whether a name means the machine that resolves it (RFC 6761 section 6.3).
+func isLocal(host string) bool {
+	host = strings.ToLower(host)
+	return host == "localhost" || strings.HasSuffix(host, ".localhost")
 }
 
 func (p *Policy) checkLiteral(addr netip.Addr, opts URLOptions) (allowed bool, err error) {

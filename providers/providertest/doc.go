@@ -9,4 +9,6 @@
 //	overlay := p.Entry("acme")               // an entry for the catalogue
 //	callback := p.Approve(t, authorizeURL)   // what the browser would bring back
 //	p.Set(func(k *providertest.Knobs) { k.HangUp = true })
+//
+// [OAuth1] is the same for OAuth 1.0 (RFC 5849): it checks signatures, nonces, timestamps and verifiers.
 package providertest

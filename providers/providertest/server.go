@@ -126,8 +126,14 @@ func (s *Server) Entry(key string, more ...string) []byte {
 // Approve opens an authorization URL as a browser would whose user agrees, and gives the query of the callback.
 func (s *Server) Approve(t testing.TB, authorizeURL string) url.Values {
 	t.Helper()
-	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, authorizeURL, nil)
+	return follow(t, nil, authorizeURL).Query()
+}
+
+// follow opens an address and gives where it redirects to.
+func follow(t testing.TB, transport http.RoundTripper, address string) *url.URL {
+	t.Helper()
+	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +147,7 @@ func (s *Server) Approve(t testing.TB, authorizeURL string) url.Values {
 		body, _ := io.ReadAll(resp.Body)
 		t.Fatalf("authorization: %d %s", resp.StatusCode, body)
 	}
-	return target.Query()
+	return target
 }
 
 // ExpireAccess makes every access token invalid that was given so far; refresh tokens stay good.

@@ -17,7 +17,7 @@ func (d *DB) APIKeys(ctx context.Context) ([]*broker.APIKey, error) {
 			out = append(out, k)
 			return r.Scan((*string)(&k.ID), (*string)(&k.Environment), &k.Name, &k.Hash, &k.Hint, doc(&k.Scopes), &k.Managed,
 				when(&k.CreatedAt), when(&k.ExpiresAt), when(&k.RevokedAt))
-		}, `SELECT id, environment, name, hash, hint, scopes, managed, created_at, expires_at, revoked_at
+		}, `SELECT id, coalesce(environment, ''), name, hash, hint, scopes, managed, created_at, expires_at, revoked_at
 			FROM api_keys ORDER BY created_at, id`)
 	})
 	return out, err
@@ -26,9 +26,12 @@ func (d *DB) APIKeys(ctx context.Context) ([]*broker.APIKey, error) {
 // CreateAPIKey implements [broker.EnvironmentStore].
 func (d *DB) CreateAPIKey(ctx context.Context, k *broker.APIKey, t broker.Trail) error {
 	return d.write(ctx, "create API key", func(tx *conn) error {
+		if err := inEnvironment(tx, k.Environment); err != nil {
+			return err
+		}
 		// A key that has run out gives up its name, and an index cannot know the time.
 		taken, err := tx.exists(`SELECT 1 FROM api_keys
-			WHERE environment = ? AND name = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`,
+			WHERE environment IS nullif(?, '') AND name = ? AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > ?)`,
 			string(k.Environment), k.Name, micros(d.now()))
 		if err != nil {
 			return err
@@ -38,7 +41,7 @@ func (d *DB) CreateAPIKey(ctx context.Context, k *broker.APIKey, t broker.Trail)
 		}
 		_, err = tx.exec(`INSERT INTO api_keys (id, environment, name, hash, hint, scopes, managed, created_at, expires_at,
 				revoked_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			VALUES (?, nullif(?, ''), ?, ?, ?, ?, ?, ?, ?, ?)`,
 			string(k.ID), string(k.Environment), k.Name, k.Hash, k.Hint, list(k.Scopes), k.Managed, micros(k.CreatedAt),
 			micros(k.ExpiresAt), micros(k.RevokedAt))
 		if err != nil {

@@ -42,16 +42,17 @@ func seeded(t testing.TB, n int) *DB {
 
 // grant is a new connection of the seeded integration.
 func grant(id string, now time.Time) *broker.Grant {
-	access := make([]byte, secretSize)
+	access, hash := make([]byte, secretSize), make([]byte, 16)
 	_, _ = rand.Read(access)
+	_, _ = rand.Read(hash)
 	return &broker.Grant{
 		New: true,
 		Connection: &broker.Connection{
 			ID: broker.ConnectionID(id), Environment: "environment", Integration: "integration", Key: id, Status: broker.Active,
-			CreatedAt: now, UpdatedAt: now, AuthorizedAt: now,
+			GrantHash: hash, CreatedAt: now, UpdatedAt: now, AuthorizedAt: now,
 		},
 		Credential: &broker.Credential{
-			Type: "OAUTH2", Access: access, ObtainedAt: now, ExpiresAt: now.Add(time.Hour), RefreshAt: now.Add(time.Hour),
+			Type: "OAUTH2", Origins: "https://api.example.com token.example.com", Access: access, ObtainedAt: now, ExpiresAt: now.Add(time.Hour), RefreshAt: now.Add(time.Hour),
 		},
 	}
 }

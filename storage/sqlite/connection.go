@@ -13,8 +13,13 @@ import (
 // connectionColumns are in the order of connectionFields.
 const connectionColumns = `c.number, c.id, i.environment, i.id, c.key, c.name, c.status, c.reason, c.error_id, c.error_at,
 	c.end_user_id, c.end_user_email, c.end_user_name, c.end_user_tags, c.organization_id, c.organization_name, c.tags,
-	c.metadata, c.config, c.account, c.account_hash, c.asked_scopes, c.scopes, c.webhook_url, c.revision, c.created_at,
-	c.updated_at, c.authorized_at, c.verified_at, c.fetched_at`
+	c.metadata, c.config, c.account, c.account_hash, c.grant_hash, ` + isDuplicate + `, c.asked_scopes, c.scopes,
+	c.webhook_url, c.revision, c.created_at, c.updated_at, c.authorized_at, c.verified_at, c.fetched_at`
+
+// isDuplicate tells whether another connection is on the grant of c. It costs a look into an index, which says in most
+// cases that there is none.
+const isDuplicate = `c.grant_hash IS NOT NULL AND c.status <> 'disconnected' AND EXISTS (SELECT 1 FROM connections d
+		WHERE d.grant_hash = c.grant_hash AND d.number <> c.number AND d.status <> 'disconnected')`
 
 const selectConnection = "SELECT " + connectionColumns + `
 	FROM connections c JOIN integrations i ON i.number = c.integration_number `
@@ -29,7 +34,7 @@ func scanConnection(scan func(dest ...any) error) (*broker.Connection, error) {
 	err := scan(&c.Number, (*string)(&c.ID), (*string)(&c.Environment), (*string)(&c.Integration), &c.Key, &c.Name,
 		(*string)(&c.Status), &c.Reason, &c.ErrorID, when(&c.ErrorAt), &user.id, &user.email, &user.name, doc(&user.tags),
 		&user.organization, &user.organizationName, doc(&c.Tags), &c.Metadata, &c.Config, sealed(&c.Account), &c.AccountHash,
-		doc(&c.AskedScopes), doc(&c.Scopes), &c.WebhookURL, &c.Revision, when(&c.CreatedAt), when(&c.UpdatedAt),
+		&c.GrantHash, &c.DuplicateGrant, doc(&c.AskedScopes), doc(&c.Scopes), &c.WebhookURL, &c.Revision, when(&c.CreatedAt), when(&c.UpdatedAt),
 		when(&c.AuthorizedAt), when(&c.VerifiedAt), when(&c.FetchedAt))
 	if err != nil {
 		return nil, err
@@ -53,7 +58,7 @@ func connectionValues(c *broker.Connection) []any {
 	return []any{
 		c.Key, c.Name, string(c.Status), c.Reason, c.ErrorID, micros(c.ErrorAt), id, email, name, tags, organization,
 		organizationName, folded(c), dict(c.Tags), text(c.Metadata), text(c.Config), blob(c.Account), blob(c.AccountHash),
-		list(c.AskedScopes), list(c.Scopes), c.WebhookURL, micros(c.CreatedAt), micros(c.UpdatedAt), micros(c.AuthorizedAt),
+		blob(c.GrantHash), list(c.AskedScopes), list(c.Scopes), c.WebhookURL, micros(c.CreatedAt), micros(c.UpdatedAt), micros(c.AuthorizedAt),
 		micros(c.VerifiedAt),
 	}
 }
@@ -78,9 +83,9 @@ func insertConnection(tx *conn, c *broker.Connection) (int64, error) {
 	}
 	return tx.insert(`INSERT INTO connections (key, name, status, reason, error_id, error_at, end_user_id, end_user_email,
 			end_user_name, end_user_tags, organization_id, organization_name, folded, tags, metadata, config, account,
-			account_hash, asked_scopes, scopes, webhook_url, created_at, updated_at, authorized_at, verified_at, fetched_at, id,
-			integration_number, environment_number, revision)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`,
+			account_hash, grant_hash, asked_scopes, scopes, webhook_url, created_at, updated_at, authorized_at, verified_at,
+			fetched_at, id, integration_number, environment_number, revision)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`,
 		append(connectionValues(c), micros(c.FetchedAt), string(c.ID), integration, environment)...)
 }
 
@@ -95,8 +100,8 @@ func updateConnection(tx *conn, c *broker.Connection) (number int64, err error) 
 	}
 	n, err := tx.exec(`UPDATE connections SET (key, name, status, reason, error_id, error_at, end_user_id, end_user_email,
 			end_user_name, end_user_tags, organization_id, organization_name, folded, tags, metadata, config, account,
-			account_hash, asked_scopes, scopes, webhook_url, created_at, updated_at, authorized_at, verified_at)
-			= (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?), revision = revision + 1
+			account_hash, grant_hash, asked_scopes, scopes, webhook_url, created_at, updated_at, authorized_at, verified_at)
+			= (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?), revision = revision + 1
 		WHERE number = ? AND revision = ?`, append(connectionValues(c), number, c.Revision)...)
 	if err == nil && n == 0 {
 		err = broker.ErrConflict
@@ -108,6 +113,7 @@ func updateConnection(tx *conn, c *broker.Connection) (number int64, err error) 
 func (d *DB) PutGrant(ctx context.Context, g *broker.Grant) error {
 	c := g.Connection
 	var number int64
+	var duplicate bool
 	err := d.write(ctx, "put grant", func(tx *conn) (err error) {
 		if g.New {
 			number, err = insertConnection(tx, c)
@@ -130,12 +136,19 @@ func (d *DB) PutGrant(ctx context.Context, g *broker.Grant) error {
 				return err
 			}
 		}
-		return leave(tx, g.Trail)
+		if err := leave(tx, g.Trail); err != nil {
+			return err
+		}
+		duplicate, err = tx.exists("SELECT 1 FROM connections c WHERE c.number = ? AND "+isDuplicate, number)
+		if err != nil || !duplicate {
+			return err
+		}
+		return leave(tx, g.DuplicateTrail)
 	})
 	if err != nil {
 		return err
 	}
-	c.Number = number
+	c.Number, c.DuplicateGrant = number, duplicate
 	if g.New {
 		c.Revision = 1
 	} else {

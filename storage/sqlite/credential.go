@@ -24,14 +24,17 @@ func putCredential(tx *conn, number int64, g *broker.Grant) error {
 		return broker.ErrConflict
 	}
 	c := g.Credential
+	if _, err := tx.exec("UPDATE connections SET origins = ? WHERE number = ?", c.Origins, number); err != nil {
+		return err
+	}
 	_, err = tx.exec(`REPLACE INTO credentials (connection_number, version, type, obtained_at, expires_at, refresh_at,
 			refresh_expires_at, refreshed_at, failures, failed_at, failing_since, fail_code, lease_owner, lease_until, fence,
-			attempt_at, access, details, refresh, answer)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			attempt_at, erase_at, access, details, refresh, answer)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		number, from+1, c.Type, micros(c.ObtainedAt), micros(c.ExpiresAt), micros(c.RefreshAt), micros(c.RefreshExpiresAt),
 		micros(c.RefreshedAt), c.Failures, micros(c.FailedAt), micros(c.FailingSince), c.FailCode, c.LeaseOwner,
-		micros(c.LeaseUntil), max(fence, c.Fence), micros(c.AttemptAt), blob(c.Access), blob(c.Details), blob(c.Refresh),
-		blob(c.Answer))
+		micros(c.LeaseUntil), max(fence, c.Fence), micros(c.AttemptAt), micros(c.EraseAt), blob(c.Access),
+		blob(c.Details), blob(c.Refresh), blob(c.Answer))
 	return err
 }
 
@@ -50,12 +53,14 @@ func credential(c *conn, id broker.ConnectionID) (*broker.Credential, int64, err
 	var number int64
 	err := c.row(`SELECT c.number, c.id, cr.version, cr.type, cr.obtained_at, cr.expires_at, cr.refresh_at,
 			cr.refresh_expires_at, cr.refreshed_at, cr.failures, cr.failed_at, cr.failing_since, cr.fail_code, cr.lease_owner,
-			cr.lease_until, cr.fence, cr.attempt_at, cr.access, cr.details, cr.refresh, cr.answer
+			cr.lease_until, cr.fence, cr.attempt_at, cr.erase_at, c.origins, cr.access, cr.details, cr.refresh,
+			cr.answer
 		FROM connections c JOIN credentials cr ON cr.connection_number = c.number WHERE c.id = ?`, []any{string(id)},
 		&number, (*string)(&found.Connection), &found.Version, &found.Type, when(&found.ObtainedAt), when(&found.ExpiresAt),
 		when(&found.RefreshAt), when(&found.RefreshExpiresAt), when(&found.RefreshedAt), &found.Failures, when(&found.FailedAt),
 		when(&found.FailingSince), &found.FailCode, &found.LeaseOwner, when(&found.LeaseUntil), &found.Fence,
-		when(&found.AttemptAt), sealed(&found.Access), sealed(&found.Details), sealed(&found.Refresh), sealed(&found.Answer))
+		when(&found.AttemptAt), when(&found.EraseAt), &found.Origins, sealed(&found.Access), sealed(&found.Details),
+		sealed(&found.Refresh), sealed(&found.Answer))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -117,8 +122,8 @@ func (d *DB) SwapCredential(ctx context.Context, s *broker.Swap) error {
 		c := s.Next
 		n, err := tx.exec(`UPDATE credentials SET version = version + 1, type = ?, obtained_at = ?, expires_at = ?,
 				refresh_at = ?, refresh_expires_at = ?, refreshed_at = ?, failures = 0, failed_at = NULL, failing_since = NULL,
-				fail_code = '', lease_owner = '', lease_until = NULL, attempt_at = NULL, access = ?, details = ?, refresh = ?,
-				answer = ?
+				fail_code = '', lease_owner = '', lease_until = NULL, attempt_at = NULL, erase_at = NULL, access = ?, details = ?,
+				refresh = ?, answer = ?
 			WHERE connection_number = ? AND version = ?`,
 			c.Type, micros(c.ObtainedAt), micros(c.ExpiresAt), micros(c.RefreshAt), micros(c.RefreshExpiresAt),
 			micros(c.RefreshedAt), blob(c.Access), blob(c.Details), blob(c.Refresh), blob(c.Answer), number, s.From)
@@ -173,8 +178,8 @@ func (d *DB) FailRefresh(ctx context.Context, f *broker.RefreshFailure) error {
 func recordFailure(tx *conn, number int64, f *broker.RefreshFailure) error {
 	if f.CountsAgainst {
 		_, err := tx.exec(`UPDATE credentials SET failures = failures + 1, failed_at = ?1,
-			failing_since = coalesce(failing_since, ?1), fail_code = ?2 WHERE connection_number = ?3`,
-			micros(f.At), f.Code, number)
+			failing_since = coalesce(failing_since, ?1), fail_code = ?2, erase_at = coalesce(erase_at, ?3)
+			WHERE connection_number = ?4`, micros(f.At), f.Code, micros(f.EraseAt), number)
 		if err != nil {
 			return err
 		}
@@ -201,6 +206,40 @@ func (d *DB) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version i
 			micros(at), string(id), version)
 		return err
 	})
+}
+
+// EraseTokens implements [broker.CredentialStore].
+func (d *DB) EraseTokens(ctx context.Context, now time.Time, limit int, line broker.AuditEntry) (int, error) {
+	var count int
+	err := d.write(ctx, "erase tokens", func(tx *conn) error {
+		due, err := column[int64](tx, "SELECT connection_number FROM credentials WHERE erase_at <= ? ORDER BY erase_at LIMIT ?",
+			micros(now), limitOf(limit))
+		if err != nil {
+			return err
+		}
+		for _, number := range due {
+			if err := eraseTokens(tx, number, now, line); err != nil {
+				return err
+			}
+		}
+		count = len(due)
+		return nil
+	})
+	return count, err
+}
+
+func eraseTokens(tx *conn, number int64, now time.Time, line broker.AuditEntry) error {
+	_, err := tx.exec(`UPDATE credentials SET refresh = NULL, answer = NULL, access = iif(expires_at <= ?1, NULL, access),
+		erase_at = iif(expires_at > ?1, expires_at, NULL) WHERE connection_number = ?2`, micros(now), number)
+	if err != nil {
+		return err
+	}
+	err = tx.row(`SELECT c.id, i.environment FROM connections c JOIN integrations i ON i.number = c.integration_number
+		WHERE c.number = ?`, []any{number}, &line.Target, (*string)(&line.Environment))
+	if err != nil {
+		return err
+	}
+	return appendAudit(tx, &line)
 }
 
 // DueRefreshes implements [broker.CredentialStore].

@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
 )
@@ -17,7 +18,7 @@ func (d *DB) Environments(ctx context.Context) ([]*broker.Environment, error) {
 			return r.Scan((*string)(&e.ID), &e.Name, &e.DisplayName, doc(&e.AllowedOrigins), doc(&e.ReturnURLs),
 				(*string)(&e.Start), &e.Managed, when(&e.CreatedAt), when(&e.UpdatedAt))
 		}, `SELECT id, name, display_name, allowed_origins, return_urls, start, managed, created_at, updated_at
-			FROM environments ORDER BY number`)
+			FROM environments WHERE deleted_at IS NULL ORDER BY number`)
 	})
 	return out, err
 }
@@ -38,4 +39,82 @@ func (d *DB) SaveEnvironment(ctx context.Context, e *broker.Environment, t broke
 		}
 		return leave(tx, t)
 	})
+}
+
+// DeleteEnvironment implements [broker.EnvironmentStore]. The row stays for the trail, without what was in it.
+func (d *DB) DeleteEnvironment(ctx context.Context, id broker.EnvironmentID, at time.Time, t broker.Trail) (int, error) {
+	var count int
+	err := d.write(ctx, "delete environment", func(tx *conn) error {
+		count = 0
+		n, err := tx.exec(`UPDATE environments SET deleted_at = ?, updated_at = ?, display_name = '', allowed_origins = NULL,
+				return_urls = NULL WHERE id = ? AND deleted_at IS NULL`, micros(at), micros(at), string(id))
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return broker.ErrNotFound
+		}
+		if err := endCallers(tx, id, at); err != nil {
+			return err
+		}
+		integrations, err := column[string](tx, "SELECT id FROM integrations WHERE environment = ? AND deleted_at IS NULL ORDER BY number", string(id))
+		if err != nil {
+			return err
+		}
+		for _, i := range integrations {
+			n, err := deleteIntegration(tx, broker.IntegrationID(i), at)
+			if err != nil {
+				return err
+			}
+			count += n
+		}
+		return leave(tx, t)
+	})
+	return count, err
+}
+
+// endCallers ends whatever opens an environment or is told of it: its keys, sessions, flows and webhooks.
+func endCallers(tx *conn, id broker.EnvironmentID, at time.Time) error {
+	_, err := tx.exec("UPDATE api_keys SET revoked_at = ? WHERE environment = ? AND revoked_at IS NULL", micros(at), string(id))
+	if err != nil {
+		return err
+	}
+	_, err = tx.exec(`UPDATE flows SET status = 'failed', code = ?, ended_at = ?, secrets = NULL
+		WHERE environment = ? AND status = 'open'`, broker.ErrNotFound.Code, micros(at), string(id))
+	if err != nil {
+		return err
+	}
+	if _, err = tx.exec("DELETE FROM sessions WHERE environment = ?", string(id)); err != nil {
+		return err
+	}
+	// Nobody is told any more: the key that would sign it goes too.
+	if _, err = tx.exec("DELETE FROM webhooks WHERE environment = ?", string(id)); err != nil {
+		return err
+	}
+	_, err = tx.exec("DELETE FROM deliveries WHERE environment_number = (SELECT number FROM environments WHERE id = ?)", string(id))
+	return err
+}
+
+// inEnvironment makes sure that the environment is there. None needs no row.
+func inEnvironment(tx *conn, id broker.EnvironmentID) error {
+	if id == "" {
+		return nil
+	}
+	there, err := tx.exists("SELECT 1 FROM environments WHERE id = ? AND deleted_at IS NULL", string(id))
+	if err == nil && !there {
+		return broker.ErrNotFound.On("environment")
+	}
+	return err
+}
+
+// column reads a column of a statement's result.
+func column[T string | int64](tx *conn, query string, args ...any) ([]T, error) {
+	var out []T
+	err := tx.all(func(r *sql.Rows) error {
+		var v T
+		err := r.Scan(&v)
+		out = append(out, v)
+		return err
+	}, query, args...)
+	return out, err
 }

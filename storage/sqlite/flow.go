@@ -79,6 +79,16 @@ func (d *DB) FlowByChannel(ctx context.Context, channel []byte) (*broker.Flow, e
 	return f, nil
 }
 
+// SealFlow implements [broker.FlowStore].
+func (d *DB) SealFlow(ctx context.Context, id broker.FlowID, secrets broker.Sealed) (bool, error) {
+	var n int64
+	err := d.write(ctx, "seal flow", func(tx *conn) (err error) {
+		n, err = tx.exec("UPDATE flows SET secrets = ? WHERE id = ? AND status = 'open'", blob(secrets), string(id))
+		return err
+	})
+	return n == 1, err
+}
+
 // ConsumeFlow implements [broker.FlowStore].
 func (d *DB) ConsumeFlow(ctx context.Context, id broker.FlowID, at time.Time) (bool, error) {
 	var n int64

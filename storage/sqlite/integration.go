@@ -6,6 +6,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/coatcheck/coatcheck/broker"
 )
 
@@ -40,6 +42,9 @@ func integrationValues(i *broker.Integration) []any {
 // CreateIntegration implements [broker.IntegrationStore].
 func (d *DB) CreateIntegration(ctx context.Context, i *broker.Integration, t broker.Trail) error {
 	err := d.write(ctx, "create integration", func(tx *conn) error {
+		if err := inEnvironment(tx, i.Environment); err != nil {
+			return err
+		}
 		_, err := tx.exec(`INSERT INTO integrations (public_id, key, provider, display_name, client_id, scopes, settings, hosts,
 				shared, secret, token_origin, webhook_secret, forward_webhooks, fault, fault_at, managed, created_at,
 				updated_at, id, environment, revision)
@@ -93,25 +98,8 @@ func absentOr(tx *conn, otherwise error, query string, args ...any) error {
 // DeleteIntegration implements [broker.IntegrationStore].
 func (d *DB) DeleteIntegration(ctx context.Context, id broker.IntegrationID, at time.Time, t broker.Trail) (int, error) {
 	var count int
-	err := d.write(ctx, "delete integration", func(tx *conn) error {
-		var number int64
-		err := tx.row(`UPDATE integrations SET deleted_at = ?, updated_at = ?, revision = revision + 1
-			WHERE id = ? AND deleted_at IS NULL RETURNING number`,
-			[]any{micros(at), micros(at), string(id)}, &number)
-		if err != nil {
-			return err
-		}
-		connections, err := numbers(tx, "SELECT number FROM connections WHERE integration_number = ?", number)
-		if err != nil {
-			return err
-		}
-		for _, n := range connections {
-			if err := deleteConnection(tx, n, at); err != nil {
-				return err
-			}
-		}
-		count = len(connections)
-		if err := eraseIntegration(tx, id); err != nil {
+	err := d.write(ctx, "delete integration", func(tx *conn) (err error) {
+		if count, err = deleteIntegration(tx, id, at); err != nil {
 			return err
 		}
 		return leave(tx, t)
@@ -119,16 +107,37 @@ func (d *DB) DeleteIntegration(ctx context.Context, id broker.IntegrationID, at 
 	return count, err
 }
 
-// numbers reads a column of numbers.
-func numbers(tx *conn, query string, args ...any) ([]int64, error) {
-	var out []int64
-	err := tx.all(func(r *sql.Rows) error {
+// deleteIntegration marks an integration deleted and deletes its connections, each with its event.
+func deleteIntegration(tx *conn, id broker.IntegrationID, at time.Time) (int, error) {
+	var number int64
+	var env broker.EnvironmentID
+	err := tx.row(`UPDATE integrations SET deleted_at = ?, updated_at = ?, revision = revision + 1
+		WHERE id = ? AND deleted_at IS NULL RETURNING number, environment`,
+		[]any{micros(at), micros(at), string(id)}, &number, (*string)(&env))
+	if err != nil {
+		return 0, err
+	}
+	var numbers []int64
+	var events []broker.Event
+	err = tx.all(func(r *sql.Rows) error {
 		var n int64
-		err := r.Scan(&n)
-		out = append(out, n)
+		e := broker.Event{ID: uuid.NewString(), Environment: env, Kind: broker.EventDeleted, Integration: id, At: at}
+		err := r.Scan(&n, (*string)(&e.Connection), &e.Key)
+		numbers, events = append(numbers, n), append(events, e)
 		return err
-	}, query, args...)
-	return out, err
+	}, "SELECT number, id, key FROM connections WHERE integration_number = ? ORDER BY number", number)
+	if err != nil {
+		return 0, err
+	}
+	for _, n := range numbers {
+		if err := deleteConnection(tx, n, at); err != nil {
+			return 0, err
+		}
+	}
+	if err := eraseIntegration(tx, id); err != nil {
+		return 0, err
+	}
+	return len(numbers), leave(tx, broker.Trail{Events: events})
 }
 
 // eraseIntegration removes the row of a deleted integration that has nothing to revoke any more.

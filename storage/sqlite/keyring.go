@@ -10,14 +10,20 @@ import (
 // Keys implements [broker.KeyringStore].
 func (d *DB) Keys(ctx context.Context) ([]broker.WrappedKey, error) {
 	var out []broker.WrappedKey
-	err := d.read(ctx, "list keys", func(c *conn) error {
-		return c.all(func(r *sql.Rows) error {
-			var k broker.WrappedKey
-			err := r.Scan(&k.ID, &k.Wrapped, doc(&k.Recipients), &k.Check, &k.Active, when(&k.CreatedAt))
-			out = append(out, k)
-			return err
-		}, "SELECT id, wrapped, recipients, check_value, active, created_at FROM keyring ORDER BY id")
+	err := d.read(ctx, "list keys", func(c *conn) (err error) {
+		out, err = allKeys(c)
+		return err
 	})
+	return out, err
+}
+
+func allKeys(c *conn) (out []broker.WrappedKey, err error) {
+	err = c.all(func(r *sql.Rows) error {
+		var k broker.WrappedKey
+		err := r.Scan(&k.ID, &k.Wrapped, doc(&k.Recipients), &k.Check, &k.Active, when(&k.CreatedAt))
+		out = append(out, k)
+		return err
+	}, "SELECT id, wrapped, recipients, check_value, active, created_at FROM keyring ORDER BY id")
 	return out, err
 }
 

@@ -43,7 +43,7 @@ func (d *DB) migrate(ctx context.Context, db *sql.DB, migrations fs.FS) error {
 			return interpret("read schema version", err)
 		}
 		if current > latest {
-			return fmt.Errorf("%w: it has schema %d, this one knows %d", ErrTooNew, current, latest)
+			return tooNew(current, latest)
 		}
 		if current == latest {
 			return nil
@@ -97,6 +97,10 @@ func (d *DB) migrateLocked(ctx context.Context, db *sql.DB, migrations fs.FS) (e
 		return interpret("migrate database", err)
 	}
 	return nil
+}
+
+func tooNew(current, latest int64) error {
+	return fmt.Errorf("%w: it has schema %d, this one knows %d", ErrTooNew, current, latest)
 }
 
 // latestVersion is the highest version among the migrations.

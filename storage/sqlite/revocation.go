@@ -13,10 +13,10 @@ import (
 // revokeCredential makes a job of what a dead connection's credential holds, due at once. One that holds nothing which a
 // provider could end needs none.
 func revokeCredential(tx *conn, number int64, at time.Time) error {
-	_, err := tx.exec(`INSERT INTO revocations (id, environment, integration, connection, version, type, access, refresh,
-			details, config, account_hash, attempts, created_at, next_at, outcome)
-		SELECT ?, i.environment, i.id, c.id, cr.version, cr.type, cr.access, cr.refresh, cr.details, c.config, c.account_hash, 0,
-			?, ?, ''
+	_, err := tx.exec(`INSERT INTO revocations (id, environment, integration, connection, version, type, origins, access,
+			refresh, details, config, account_hash, attempts, waited, created_at, next_at, outcome)
+		SELECT ?, i.environment, i.id, c.id, cr.version, cr.type, c.origins, cr.access, cr.refresh, cr.details, c.config,
+			c.account_hash, 0, 0, ?, ?, ''
 		FROM credentials cr
 		JOIN connections c ON c.number = cr.connection_number
 		JOIN integrations i ON i.number = c.integration_number
@@ -29,12 +29,12 @@ func revokeCredential(tx *conn, number int64, at time.Time) error {
 // AddRevocation implements [broker.RevocationStore].
 func (d *DB) AddRevocation(ctx context.Context, r *broker.Revocation, t broker.Trail) error {
 	return d.write(ctx, "add revocation", func(tx *conn) error {
-		_, err := tx.exec(`INSERT INTO revocations (id, environment, integration, connection, version, type, access, refresh,
-				details, config, account_hash, attempts, created_at, next_at, done_at, outcome)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			r.ID, string(r.Environment), string(r.Integration), string(r.Connection), r.Version, r.Type, blob(r.Access),
-			blob(r.Refresh), blob(r.Details), text(r.Config), blob(r.AccountHash), r.Attempts, micros(r.CreatedAt),
-			micros(r.NextAt), micros(r.DoneAt), r.Outcome)
+		_, err := tx.exec(`INSERT INTO revocations (id, environment, integration, connection, version, type, origins, access,
+				refresh, details, config, account_hash, attempts, waited, created_at, next_at, done_at, outcome)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			r.ID, string(r.Environment), string(r.Integration), string(r.Connection), r.Version, r.Type, r.Origins,
+			blob(r.Access), blob(r.Refresh), blob(r.Details), text(r.Config), blob(r.AccountHash), r.Attempts,
+			int64(r.Waited), micros(r.CreatedAt), micros(r.NextAt), micros(r.DoneAt), r.Outcome)
 		if err != nil {
 			return err
 		}
@@ -42,8 +42,8 @@ func (d *DB) AddRevocation(ctx context.Context, r *broker.Revocation, t broker.T
 	})
 }
 
-const selectRevocation = `SELECT id, environment, integration, connection, version, type, access, refresh, details, config,
-	account_hash, attempts, created_at, next_at, done_at, outcome FROM revocations `
+const selectRevocation = `SELECT id, environment, integration, connection, version, type, origins, access, refresh, details,
+	config, account_hash, attempts, waited, created_at, next_at, done_at, outcome FROM revocations `
 
 // revocations reads the rows of a selectRevocation.
 func revocations(c *conn, query string, args ...any) ([]*broker.Revocation, error) {
@@ -52,8 +52,8 @@ func revocations(c *conn, query string, args ...any) ([]*broker.Revocation, erro
 		r := new(broker.Revocation)
 		out = append(out, r)
 		return rows.Scan(&r.ID, (*string)(&r.Environment), (*string)(&r.Integration), (*string)(&r.Connection), &r.Version,
-			&r.Type, sealed(&r.Access), sealed(&r.Refresh), sealed(&r.Details), &r.Config, &r.AccountHash, &r.Attempts,
-			when(&r.CreatedAt), when(&r.NextAt), when(&r.DoneAt), &r.Outcome)
+			&r.Type, &r.Origins, sealed(&r.Access), sealed(&r.Refresh), sealed(&r.Details), &r.Config, &r.AccountHash, &r.Attempts,
+			(*int64)(&r.Waited), when(&r.CreatedAt), when(&r.NextAt), when(&r.DoneAt), &r.Outcome)
 	}, query, args...)
 	return out, err
 }
@@ -90,10 +90,10 @@ func (d *DB) ClaimRevocations(ctx context.Context, now, until time.Time, limit i
 }
 
 // RetryRevocation implements [broker.RevocationStore].
-func (d *DB) RetryRevocation(ctx context.Context, id string, attempts int, next time.Time) error {
+func (d *DB) RetryRevocation(ctx context.Context, id string, attempts int, waited time.Duration, next time.Time) error {
 	return d.write(ctx, "retry revocation", func(tx *conn) error {
-		n, err := tx.exec("UPDATE revocations SET attempts = ?, next_at = ? WHERE id = ? AND done_at IS NULL",
-			attempts, micros(next), id)
+		n, err := tx.exec("UPDATE revocations SET attempts = ?, waited = ?, next_at = ? WHERE id = ? AND done_at IS NULL",
+			attempts, int64(waited), micros(next), id)
 		if err == nil && n == 0 {
 			return broker.ErrNotFound
 		}

@@ -54,6 +54,9 @@ type Options struct {
 	Exclusive bool
 	// Now is the store's clock, on which leases run; nil: the system's.
 	Now func() time.Time
+	// Verify is handed the keyring of a database that has one, before anything is written to it. Its error ends Open, and
+	// leaves the database as it was. nil: every keyring will do.
+	Verify func([]broker.WrappedKey) error
 }
 
 // DB is a broker.Store on a SQLite file. It is safe for concurrent use.
@@ -91,6 +94,11 @@ func open(ctx context.Context, o Options, migrations fs.FS) (_ *DB, err error) {
 		return nil, err
 	}
 	forever := context.WithoutCancel(ctx)
+	if o.Verify != nil {
+		if err := d.verify(forever, o.Verify, migrations); err != nil {
+			return nil, err
+		}
+	}
 	writing, err := openPool(dsn(d.Path(), false), 1)
 	if err != nil {
 		return nil, err

@@ -225,6 +225,14 @@ func TestErasedSecretsAreNotInTheFile(t *testing.T) {
 		t.Fatalf("%d revocations", len(jobs))
 	}
 	ok(t, d.FinishRevocation(t.Context(), jobs[0].ID, broker.OutcomeRevoked, time.Now(), broker.Trail{}))
+	lost := grant("lost", time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC))
+	lost.Credential.Access, lost.Credential.Refresh, lost.Credential.Answer = canary, canary, canary
+	lost.Credential.EraseAt = time.Now()
+	ok(t, d.PutGrant(t.Context(), lost))
+	n, err := d.EraseTokens(t.Context(), time.Now(), 10, broker.AuditEntry{})
+	if err != nil || n != 1 {
+		t.Fatalf("the tokens of %d were erased, %v", n, err)
+	}
 	ok(t, d.Close())
 	file, err := os.ReadFile(d.Path())
 	ok(t, err)
@@ -272,7 +280,7 @@ func TestRowsAreCompact(t *testing.T) {
 }
 
 // largeTables grow with connections or with time: no statement may walk through one row by row.
-var largeTables = regexp.MustCompile(`^SCAN (connections|c|credentials|cr|sessions|session_ends|flows|revocations|events|audit)( |$)`)
+var largeTables = regexp.MustCompile(`^SCAN (connections|c|d|credentials|cr|sessions|session_ends|flows|revocations|events|audit)( |$)`)
 
 func TestStatementsUseIndexes(t *testing.T) {
 	t.Parallel()
@@ -345,17 +353,20 @@ func exercise(t *testing.T, d *DB) {
 	ok(t, d.TouchFetched(ctx, map[broker.ConnectionID]time.Time{"new": now}))
 	_, _, err = d.LeaseRefresh(ctx, "new", "owner", time.Minute)
 	ok(t, err)
-	ok(t, d.FailRefresh(ctx, &broker.RefreshFailure{Connection: "new", Version: 1, Owner: "owner", Status: broker.Failing, CountsAgainst: true}))
+	ok(t, d.FailRefresh(ctx, &broker.RefreshFailure{Connection: "new", Version: 1, Owner: "owner", Status: broker.Failing, CountsAgainst: true, EraseAt: now}))
+	_, err = d.EraseTokens(ctx, now, 1, broker.AuditEntry{})
+	ok(t, err)
 	ok(t, d.ReleaseRefresh(ctx, "new", "owner", now))
 	ok(t, d.SetRefreshAt(ctx, "new", 1, now))
 	ok(t, d.SwapCredential(ctx, &broker.Swap{Connection: "new", From: 1, Next: g.Credential}))
 	ok(t, d.DeleteConnection(ctx, "environment", "0", now, broker.Trail{}))
 	jobs, err := d.ClaimRevocations(ctx, now, now, 1)
 	ok(t, err)
-	ok(t, d.RetryRevocation(ctx, jobs[0].ID, 1, now))
+	ok(t, d.RetryRevocation(ctx, jobs[0].ID, 1, 0, now))
 	ok(t, d.FinishRevocation(ctx, jobs[0].ID, broker.OutcomeRevoked, now, broker.Trail{}))
 	ok(t, d.DeleteSession(ctx, "session", "code", now, broker.Trail{}))
 	ok(t, d.FailFlow(ctx, "flow", "code", now, broker.Trail{}))
+	exerciseDeliveries(t, d, now)
 	for _, read := range []func() error{
 		func() error { _, err := d.Session(ctx, "session"); return err },
 		func() error { _, err := d.SessionByHash(ctx, []byte("hash")); return err },
@@ -380,6 +391,37 @@ func exercise(t *testing.T, d *DB) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// exerciseDeliveries runs the statements of what apps are told.
+func exerciseDeliveries(t *testing.T, d *DB, now time.Time) {
+	t.Helper()
+	ctx := t.Context()
+	w := &broker.Webhook{Environment: "environment"}
+	ok(t, d.SaveWebhook(ctx, w, broker.Trail{}))
+	w.Revision = 1
+	ok(t, d.SaveWebhook(ctx, w, broker.Trail{}))
+	ok(t, d.AppendTrail(ctx, broker.Trail{Deliveries: []broker.Delivery{{Environment: "environment", Endpoint: "e", NextAt: now}}}))
+	_, err := d.Webhooks(ctx)
+	ok(t, err)
+	_, err = d.DeliveryQueues(ctx)
+	ok(t, err)
+	claimed, err := d.ClaimDelivery(ctx, "e", now, now)
+	ok(t, err)
+	ok(t, d.SettleDelivery(ctx, broker.DeliveryResult{Number: claimed.Number, At: now, Outcome: broker.OutcomeDead}))
+	for _, outcome := range []string{"", broker.OutcomeDead, broker.OutcomeDelivered} {
+		_, err = d.Deliveries(ctx, broker.DeliveryFilter{Environment: "environment", Outcome: outcome})
+		ok(t, err)
+	}
+	_, err = d.ReplayDeliveries(ctx, "environment", []int64{claimed.Number}, now, broker.Trail{})
+	ok(t, err)
+	_, err = d.DropStaleClaims(ctx)
+	ok(t, err)
+	claimed, err = d.ClaimDelivery(ctx, "e", now, now)
+	ok(t, err)
+	ok(t, d.SettleDelivery(ctx, broker.DeliveryResult{Number: claimed.Number, At: now, Outcome: broker.OutcomeDead}))
+	_, err = d.SweepDeliveries(ctx, broker.OutcomeDead, now.Add(time.Second), 1)
+	ok(t, err)
 }
 
 func TestTheTrailIsAppendOnly(t *testing.T) {

@@ -42,6 +42,11 @@ func leave(tx *conn, t broker.Trail) error {
 			return err
 		}
 	}
+	for i := range t.Deliveries {
+		if err := appendDelivery(tx, &t.Deliveries[i]); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -10,7 +10,7 @@ import (
 func (f *fixture) filled() *broker.Connection {
 	c := new(broker.Connection)
 	fill(c)
-	c.Environment, c.Integration = f.env.ID, f.integration.ID
+	c.Environment, c.Integration, c.DuplicateGrant = f.env.ID, f.integration.ID, false // that is the store's to say
 	c.Metadata, c.Config = []byte(`{"plan":"größe <1>"}`), []byte(`{"subdomain":"acme"}`)
 	return c
 }
@@ -168,7 +168,7 @@ var connectionTests = map[string]func(*fixture){
 		cred := f.credential("1")
 		want := &broker.Revocation{
 			ID: jobs[0].ID, Environment: f.env.ID, Integration: c.Integration, Connection: c.ID, Version: 1, Type: cred.Type,
-			Access: cred.Access, Refresh: cred.Refresh, Config: c.Config, AccountHash: c.AccountHash, CreatedAt: f.now(),
+			Origins: cred.Origins, Access: cred.Access, Refresh: cred.Refresh, Config: c.Config, AccountHash: c.AccountHash, CreatedAt: f.now(),
 			NextAt: jobs[0].NextAt,
 		}
 		f.same(jobs[0], want)

@@ -18,7 +18,7 @@ var credentialTests = map[string]func(*fixture){
 		f.ok(f.a.PutGrant(f.ctx, &broker.Grant{Connection: c, Credential: cred, New: true}))
 		want := &broker.Ticket{
 			Connection: c.ID, Environment: c.Environment, Integration: c.Integration, Status: c.Status, Reason: c.Reason,
-			Config: c.Config, Version: 1, Type: cred.Type, Access: cred.Access, Details: cred.Details,
+			Config: c.Config, Version: 1, Type: cred.Type, Origins: cred.Origins, Access: cred.Access, Details: cred.Details,
 			ObtainedAt: cred.ObtainedAt, ExpiresAt: cred.ExpiresAt, RefreshAt: cred.RefreshAt, Renewable: true,
 		}
 		got, err := f.b.Ticket(f.ctx, f.integration.ID, c.Key)
@@ -62,9 +62,9 @@ var credentialTests = map[string]func(*fixture){
 		f.wrote("swap")
 		got, cred := f.reread(c.ID)
 		want := *next
-		want.Connection, want.Version, want.Fence = c.ID, 2, 1
+		want.Connection, want.Version, want.Fence, want.Origins = c.ID, 2, 1, f.credential("1").Origins
 		want.Failures, want.FailedAt, want.FailingSince, want.FailCode = 0, time.Time{}, time.Time{}, ""
-		want.LeaseOwner, want.LeaseUntil, want.AttemptAt = "", time.Time{}, time.Time{}
+		want.LeaseOwner, want.LeaseUntil, want.AttemptAt, want.EraseAt = "", time.Time{}, time.Time{}, time.Time{}
 		f.same(cred, &want)
 		if got.Status != broker.Active || got.Reason != "" || got.ErrorID != "" || !got.ErrorAt.IsZero() {
 			f.Errorf("the connection is %s: %q %q %s", got.Status, got.Reason, got.ErrorID, got.ErrorAt)
@@ -137,6 +137,9 @@ var credentialTests = map[string]func(*fixture){
 			f.clock.advance(time.Minute)
 		}
 		got, cred := f.reread(c.ID)
+		if !cred.EraseAt.Equal(first.Add(24 * time.Hour)) {
+			f.Errorf("the tokens are to be erased at %s; the first failure counts", cred.EraseAt)
+		}
 		if cred.Failures != 2 || cred.FailCode != "invalid_grant" || !cred.FailingSince.Equal(first) ||
 			!cred.FailedAt.Equal(first.Add(time.Minute)) || !cred.RefreshAt.Equal(first.Add(time.Minute+time.Hour)) {
 			f.Errorf("the failures read %+v", cred)
@@ -155,12 +158,12 @@ var credentialTests = map[string]func(*fixture){
 	"a failure can leave the status and stop the background": func(f *fixture) {
 		c := f.granted()
 		failure := f.failure(c)
-		failure.Status, failure.NextAt = "", time.Time{}
+		failure.Status, failure.NextAt, failure.EraseAt = "", time.Time{}, time.Time{}
 		f.ok(f.b.FailRefresh(f.ctx, failure))
 		got, cred := f.reread(c.ID)
 		f.same(got, c)
-		if !cred.RefreshAt.IsZero() || cred.Failures != 1 {
-			f.Errorf("next attempt %s, %d failures", cred.RefreshAt, cred.Failures)
+		if !cred.RefreshAt.IsZero() || cred.Failures != 1 || !cred.EraseAt.IsZero() {
+			f.Errorf("next attempt %s, %d failures, to be erased at %s", cred.RefreshAt, cred.Failures, cred.EraseAt)
 		}
 	},
 	"a failure that is not the grant's is not counted": func(f *fixture) {
@@ -209,6 +212,7 @@ var credentialTests = map[string]func(*fixture){
 func (f *fixture) failure(c *broker.Connection) *broker.RefreshFailure {
 	return &broker.RefreshFailure{
 		Connection: c.ID, Version: 1, Owner: "owner", Code: "invalid_grant", At: f.now(), NextAt: f.now().Add(time.Hour),
-		Status: broker.Failing, Reason: broker.ReasonNeedsReauth, ErrorID: "error-id", CountsAgainst: true, Trail: f.trail("fail"),
+		EraseAt: f.now().Add(24 * time.Hour), Status: broker.Failing, Reason: broker.ReasonNeedsReauth, ErrorID: "error-id",
+		CountsAgainst: true, Trail: f.trail("fail"),
 	}
 }

@@ -83,6 +83,74 @@ var environmentTests = map[string]func(*fixture){
 		f.refused(f.a.RevokeAPIKey(f.ctx, k.ID, f.now(), broker.Trail{}), broker.ErrNotFound)
 		f.refused(f.a.RevokeAPIKey(f.ctx, "unknown", f.now(), broker.Trail{}), broker.ErrNotFound)
 	},
+	"a deleted one is gone with everything in it": func(f *fixture) {
+		kept := f.newEnvironment("kept")
+		k, other := f.key("backend", "1"), f.key("backend", "2")
+		other.Environment = kept.ID
+		f.ok(f.a.CreateAPIKey(f.ctx, k, broker.Trail{}))
+		f.ok(f.a.CreateAPIKey(f.ctx, other, broker.Trail{}))
+		s := f.session()
+		f.ok(f.a.CreateSession(f.ctx, s, broker.Trail{}))
+		c := f.granted()
+		f.ok(f.a.SaveWebhook(f.ctx, &broker.Webhook{Environment: f.env.ID, URL: "https://app.example/hook", UpdatedAt: f.now()}, broker.Trail{}))
+		f.told(f.delivery("waiting", "https://app.example/hook", string(c.ID)))
+		n, err := f.a.DeleteEnvironment(f.ctx, f.env.ID, f.now(), f.trail("delete"))
+		f.ok(err)
+		if n != 1 {
+			f.Errorf("%d connections were deleted, want 1", n)
+		}
+		f.wrote("delete")
+		if hooks := f.webhooks(); len(hooks) != 0 {
+			f.Errorf("%d webhooks are left", len(hooks))
+		}
+		if list := f.deliveries(broker.DeliveryFilter{}); len(list) != 0 {
+			f.Errorf("%d deliveries are left", len(list))
+		}
+		if list := f.environments(); len(list) != 1 || list[0].ID != kept.ID {
+			f.Errorf("the list has %d environments", len(list))
+		}
+		for _, key := range f.keys() {
+			if key.RevokedAt.IsZero() == (key.Environment == f.env.ID) {
+				f.Errorf("the key of %s was revoked at %s", key.Environment, key.RevokedAt)
+			}
+		}
+		_, err = f.b.Session(f.ctx, s.ID)
+		f.refused(err, broker.ErrNotFound)
+		_, err = f.b.Connection(f.ctx, f.env.ID, c.ID)
+		f.refused(err, broker.ErrNotFound)
+		if jobs := f.claim(); len(jobs) != 1 || jobs[0].Connection != c.ID {
+			f.Errorf("revocations: %+v", jobs)
+		}
+		if i := f.integrations()[f.integration.ID]; i == nil || i.DeletedAt.IsZero() {
+			f.Errorf("its integration is %+v", i)
+		}
+		_, err = f.b.DeleteEnvironment(f.ctx, f.env.ID, f.now(), f.trail("again"))
+		f.refused(err, broker.ErrNotFound)
+		_, err = f.b.DeleteEnvironment(f.ctx, "unknown", f.now(), f.trail("again"))
+		f.refused(err, broker.ErrNotFound)
+		f.wroteNothing("again")
+	},
+	"a deleted one gives up its name and takes nothing in": func(f *fixture) {
+		_, err := f.a.DeleteEnvironment(f.ctx, f.env.ID, f.now(), broker.Trail{})
+		f.ok(err)
+		f.refused(f.b.CreateAPIKey(f.ctx, f.key("late", "1"), f.trail("late")), broker.ErrNotFound)
+		i := *f.integration
+		i.ID, i.PublicID = "late", "late"
+		f.refused(f.b.CreateIntegration(f.ctx, &i, f.trail("late")), broker.ErrNotFound)
+		f.wroteNothing("late")
+		f.newEnvironment(f.env.Name)
+	},
+	"a key of the account belongs to no environment": func(f *fixture) {
+		k := f.key("backend", "1")
+		k.Environment = ""
+		f.ok(f.a.CreateAPIKey(f.ctx, k, broker.Trail{}))
+		f.same(f.keys()[0], k)
+		twice := f.key("backend", "2")
+		twice.Environment = ""
+		f.refused(f.b.CreateAPIKey(f.ctx, twice, broker.Trail{}), broker.ErrConflict)
+		f.ok(f.b.CreateAPIKey(f.ctx, f.key("backend", "2"), broker.Trail{}))
+		f.ok(f.b.RevokeAPIKey(f.ctx, k.ID, f.now(), broker.Trail{}))
+	},
 	"data key round trip": func(f *fixture) {
 		var k broker.WrappedKey
 		fill(&k)

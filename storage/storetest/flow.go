@@ -98,6 +98,30 @@ var flowTests = map[string]func(*fixture){
 		_, err = f.a.FlowByState(f.ctx, refused.StateHash)
 		f.refused(err, broker.ErrNotFound)
 	},
+	"an open one is sealed again": func(f *fixture) {
+		open, consumed := f.newFlow(""), f.consumedFlow("")
+		ok, err := f.b.SealFlow(f.ctx, open.ID, broker.Sealed("sealed again"))
+		f.ok(err)
+		got, err := f.a.FlowByState(f.ctx, open.StateHash)
+		f.ok(err)
+		if !ok || string(got.Secrets) != "sealed again" {
+			f.Errorf("ok is %t and the secrets are %q", ok, got.Secrets)
+		}
+		got.Secrets = open.Secrets
+		f.same(got, open)
+		for _, id := range []broker.FlowID{consumed.ID, "unknown"} {
+			ok, err := f.b.SealFlow(f.ctx, id, broker.Sealed("sealed again"))
+			f.ok(err)
+			if ok {
+				f.Errorf("%s was sealed again", id)
+			}
+		}
+		got, err = f.a.FlowByState(f.ctx, consumed.StateHash)
+		f.ok(err)
+		if len(got.Secrets) != 0 {
+			f.Errorf("a consumed flow has secrets of %d bytes again", len(got.Secrets))
+		}
+	},
 	"fifty callbacks, one consumes": func(f *fixture) {
 		flow := f.newFlow("")
 		results := race(f, 50, func(s broker.Store, _ int) bool {

@@ -137,6 +137,46 @@ var grantTests = map[string]func(*fixture){
 			f.Errorf("the flow of a refused grant is %s", status)
 		}
 	},
+	"two of one hash are duplicates": func(f *fixture) {
+		hash, similar := []byte("0123456789abcdef"), []byte("0123456789abcdeF")
+		one, two, three, none := f.connection(), f.connection(), f.connection(), f.connection()
+		one.GrantHash, two.GrantHash, three.GrantHash = hash, hash, similar
+		f.duplicates(one, false, one, three, none)
+		f.duplicates(three, false, one, three, none)
+		f.duplicates(none, false, one, three, none)
+		f.duplicates(two, true, three, none)
+		if !f.listedAs(one) || !f.listedAs(two) {
+			f.Error("both should be duplicates")
+		}
+		f.ok(f.a.DeleteConnection(f.ctx, f.env.ID, two.ID, f.now(), broker.Trail{}))
+		if f.listedAs(one) {
+			f.Error("a deleted connection has no duplicate")
+		}
+	},
+	"a duplicate that is replaced is none": func(f *fixture) {
+		one, two := f.connection(), f.connection()
+		one.GrantHash, two.GrantHash = []byte("a grant"), []byte("a grant")
+		f.grantedAs(one)
+		f.duplicates(two, true)
+		f.ok(f.a.PutGrant(f.ctx, &broker.Grant{Connection: two, Credential: f.credential("2"), From: 1, DuplicateTrail: f.trail("again")}))
+		f.wrote("again")
+		two.GrantHash = []byte("another grant")
+		f.ok(f.a.PutGrant(f.ctx, &broker.Grant{Connection: two, Credential: f.credential("3"), From: 2, DuplicateTrail: f.trail("other")}))
+		f.wroteNothing("other")
+		if two.DuplicateGrant || f.listedAs(one) || f.listedAs(two) {
+			f.Error("neither should be a duplicate")
+		}
+	},
+	"a disconnected connection has no duplicate": func(f *fixture) {
+		one, two := f.connection(), f.connection()
+		one.GrantHash, two.GrantHash = []byte("a grant"), []byte("a grant")
+		one.Status = broker.Disconnected
+		f.grantedAs(one)
+		f.duplicates(two, false)
+		if f.listedAs(one) || f.listedAs(two) {
+			f.Error("neither should be a duplicate")
+		}
+	},
 	"of two reconnects one wins": func(f *fixture) {
 		c := f.granted()
 		results := race(f, 8, func(s broker.Store, _ int) error {
@@ -148,6 +188,40 @@ var grantTests = map[string]func(*fixture){
 		}
 		f.wrote("race")
 	},
+}
+
+// duplicates puts a new connection, checks whether that is found to be a duplicate, and that the others are none.
+func (f *fixture) duplicates(c *broker.Connection, want bool, others ...*broker.Connection) {
+	f.Helper()
+	trail := "duplicate " + string(c.ID)
+	f.ok(f.a.PutGrant(f.ctx, &broker.Grant{Connection: c, Credential: f.credential("1"), New: true, DuplicateTrail: f.trail(trail)}))
+	wrote := f.wroteNothing
+	if want {
+		wrote = f.wrote
+	}
+	wrote(trail)
+	if c.DuplicateGrant != want {
+		f.Errorf("it is found to be a duplicate: %t, want %t", c.DuplicateGrant, want)
+	}
+	for _, other := range others {
+		if other.Number != 0 && f.listedAs(other) {
+			f.Errorf("%s is a duplicate", other.ID)
+		}
+	}
+}
+
+// listedAs reports whether a connection reads as a duplicate, by every way of reading it.
+func (f *fixture) listedAs(c *broker.Connection) bool {
+	f.Helper()
+	byID, _ := f.reread(c.ID)
+	byKey, err := f.b.ConnectionByKey(f.ctx, c.Integration, c.Key)
+	f.ok(err)
+	list, err := f.b.Connections(f.ctx, broker.ConnectionFilter{Environment: c.Environment, Key: c.Key})
+	f.ok(err)
+	if len(list) != 1 || byKey.DuplicateGrant != byID.DuplicateGrant || list[0].DuplicateGrant != byID.DuplicateGrant {
+		f.Error("ways of reading a connection differ")
+	}
+	return byID.DuplicateGrant
 }
 
 // grantRefused puts a grant that must leave nothing behind.

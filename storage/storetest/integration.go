@@ -96,9 +96,20 @@ var integrationTests = map[string]func(*fixture){
 			f.Errorf("%d connections were deleted, want 3", n)
 		}
 		f.wrote("delete")
+		events, err := f.b.Events(f.ctx, f.env.ID, 0, 100)
+		f.ok(err)
+		told := make(map[broker.ConnectionID]string)
+		for _, e := range events {
+			if e.Kind == broker.EventDeleted && e.Integration == f.integration.ID && e.ID != "" {
+				told[e.Connection] += e.Key
+			}
+		}
 		for _, c := range []*broker.Connection{one, two, pending} {
 			_, err := f.b.Connection(f.ctx, f.env.ID, c.ID)
 			f.refused(err, broker.ErrNotFound)
+			if told[c.ID] != c.Key {
+				f.Errorf("the deletion of %s was told as %q", c.Key, told[c.ID])
+			}
 		}
 		_, err = f.b.Connection(f.ctx, f.env.ID, kept.ID)
 		f.ok(err)

@@ -113,12 +113,12 @@ var revocationTests = map[string]func(*fixture){
 	"a retry puts it back": func(f *fixture) {
 		r := f.job(0)
 		f.claim()
-		f.ok(f.b.RetryRevocation(f.ctx, r.ID, 3, f.now().Add(time.Second)))
+		f.ok(f.b.RetryRevocation(f.ctx, r.ID, 3, 5*time.Nanosecond, f.now().Add(time.Second)))
 		f.clock.advance(time.Second)
-		if jobs := f.claim(); len(jobs) != 1 || jobs[0].Attempts != 3 {
-			f.Errorf("%d are due, want one with 3 attempts", len(jobs))
+		if jobs := f.claim(); len(jobs) != 1 || jobs[0].Attempts != 3 || jobs[0].Waited != 5*time.Nanosecond {
+			f.Errorf("%d are due, want one with 3 attempts that has waited 5 ns", len(jobs))
 		}
-		f.refused(f.b.RetryRevocation(f.ctx, "unknown", 1, f.now()), broker.ErrNotFound)
+		f.refused(f.b.RetryRevocation(f.ctx, "unknown", 1, 0, f.now()), broker.ErrNotFound)
 	},
 	"finishing erases what is sealed": func(f *fixture) {
 		r := new(broker.Revocation)
@@ -140,7 +140,7 @@ var revocationTests = map[string]func(*fixture){
 		f.ok(f.a.FinishRevocation(f.ctx, r.ID, broker.OutcomeRevoked, f.now(), broker.Trail{}))
 		f.refused(f.b.FinishRevocation(f.ctx, r.ID, broker.OutcomeGaveUp, f.now(), f.trail("again")), broker.ErrNotFound)
 		f.refused(f.b.FinishRevocation(f.ctx, "unknown", broker.OutcomeGaveUp, f.now(), f.trail("again")), broker.ErrNotFound)
-		f.refused(f.b.RetryRevocation(f.ctx, r.ID, 1, f.now()), broker.ErrNotFound)
+		f.refused(f.b.RetryRevocation(f.ctx, r.ID, 1, 0, f.now()), broker.ErrNotFound)
 		f.wroteNothing("again")
 	},
 	"one of a living integration leaves it alone": func(f *fixture) {

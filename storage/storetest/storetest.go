@@ -36,8 +36,11 @@ func Run(t *testing.T, open Opener) {
 		{"grants", grantTests},
 		{"credentials", credentialTests},
 		{"leases", leaseTests},
+		{"erasures", erasureTests},
 		{"revocations", revocationTests},
 		{"trail", trailTests},
+		{"webhooks", webhookTests},
+		{"deliveries", deliveryTests},
 		{"store", storeTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {
@@ -171,7 +174,7 @@ func (f *fixture) connection() *broker.Connection {
 // credential is one that holds tokens, named so that tests can tell versions apart.
 func (f *fixture) credential(name string) *broker.Credential {
 	return &broker.Credential{
-		Type: "OAUTH2", Access: broker.Sealed("access " + name), Refresh: broker.Sealed("refresh " + name),
+		Type: "OAUTH2", Origins: "https://api.example.com token.example.com", Access: broker.Sealed("access " + name), Refresh: broker.Sealed("refresh " + name),
 		Answer: broker.Sealed("answer " + name), ObtainedAt: f.now(), ExpiresAt: f.now().Add(time.Hour),
 		RefreshAt: f.now().Add(45 * time.Minute),
 	}

@@ -8,6 +8,8 @@
 //	POST /connect/to/{key}                  starts: on to the provider, or stored at once
 //	GET  /connect/to/{key}/attempt          in a frame: how far the sign-in has got, as JSON
 //	GET  /connect/to/{key}/done             how it went
+//	GET  /connect/start?note=…              the same form for a sign-in that another surface begins
+//	POST /connect/start                     starts it
 //	GET  /oauth/callback …                  the way back: it worked, or why not
 //	POST /oauth/callback …                  the same for providers that answer by POST
 //

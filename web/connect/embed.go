@@ -96,7 +96,7 @@ func (u *UI) boot(w http.ResponseWriter, r *http.Request) error {
 	slices.Sort(origins)
 	l.embedded, l.ancestors = true, u.ancestors(environments, nil)
 	page := bootPage{
-		frame: u.frame(l, l.EmbedTitle), Origins: toJSON(slices.Compact(origins)), AnyLocal: local, Next: l.boot(listPath),
+		frame: u.frame(l, l.EmbedTitle), Origins: toJSON(slices.Compact(origins)), AnyLocal: local, Next: l.query(listPath),
 		Late: l.Late, Alone: l.failure(broker.ErrSessionInvalid.Code),
 	}
 	say := l.sayer("", "")
@@ -245,9 +245,14 @@ func remembering(h handler) handler {
 	}
 }
 
-// failureLook is the look of a failure's page. Where providers send browsers back to, nothing of the query is ours.
+// failureLook is the look of a failure's page. Where providers send browsers back to, nothing of the query is ours; and
+// no page but the list and the forms may be inside another.
 func (u *UI) failureLook(r *http.Request, err error) look {
-	if !strings.HasPrefix(r.URL.Path+"/", listPath) {
+	switch path := r.URL.Path; {
+	case path+"/" == listPath, path == listPath, strings.HasPrefix(path, formPath("")):
+	case strings.HasPrefix(path, listPath):
+		return aloneLook(r)
+	default:
 		return manner{}.look(r)
 	}
 	var who broker.Actor

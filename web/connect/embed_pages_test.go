@@ -14,7 +14,7 @@ import (
 	"github.com/coatcheck/coatcheck/broker"
 )
 
-const app, otherApp = "https://app.example", "https://other.example"
+const otherApp = "https://other.example"
 
 // framed adds what the address of an embedded page says, and the browser's word for where it is.
 func (v *visitor) framed(path, parent string) answer {
@@ -139,6 +139,29 @@ func TestCallbackIsNeverInsideAnotherPage(t *testing.T) {
 		"large":   v.do(http.MethodPost, "/oauth/callback?x=y"+more, url.Values{"state": {strings.Repeat("x", 64<<10)}}, nil),
 	} {
 		if got := ancestors(page); got != "'none'" || strings.Contains(page.body, "data-parent") || strings.Contains(page.body, `lang="de"`) {
+			t.Errorf("%s: for %s:\n%s", name, got, page.body)
+		}
+	}
+}
+
+// TestStartPageIsNeverInsideAnotherPage begins a sign-in by a link, which is in German.
+func TestStartPageIsNeverInsideAnotherPage(t *testing.T) {
+	s, _ := githubSite(t, options{env: broker.Environment{AllowedOrigins: []string{app}}})
+	_, token := s.session(t, broker.SessionInput{})
+	v := s.visitor(t)
+	page, note := v.looked(begin("github", token, "lang", "de", "parent", app))
+	looks(t, "start", page, "de", "")
+	again := v.framed("/connect/start?note="+url.QueryEscape(note), app)
+	answered(t, again, http.StatusOK, "")
+	failure := v.framed("/connect/start?note=x", app)
+	answered(t, failure, http.StatusUnauthorized, "session_invalid")
+	form := v.fill(page, "", map[string]string{"note": note, "lang": "de", "parent": app, "attempt": attemptNumber})
+	form.Del("session_token")
+	away := v.post("/connect/start", form)
+	answered(t, away, http.StatusOK, "")
+	looks(t, "on to the provider", away, "de", "")
+	for name, page := range map[string]answer{"start": page, "again": again, "failure": failure, "away": away} {
+		if got := ancestors(page); got != "'none'" || strings.Contains(page.body, "data-p") || strings.Contains(page.body, `name="parent"`) {
 			t.Errorf("%s: for %s:\n%s", name, got, page.body)
 		}
 	}

@@ -63,7 +63,7 @@ func (u *UI) callback(w http.ResponseWriter, r *http.Request, who broker.Actor) 
 // that. Only the browser that started the flow learns it: the token is in its cookie.
 func (u *UI) retry(r *http.Request, cookie flowCookie, err error) string {
 	var f *broker.FlowError
-	if cookie.Token == "" || cookie.Parent != "" || !errors.As(err, &f) || f.Session == nil {
+	if cookie.Token == "" || !errors.As(err, &f) || f.Session == nil {
 		return ""
 	}
 	who, err := u.broker.AuthenticateSession(r.Context(), cookie.Token)
@@ -78,7 +78,10 @@ func (u *UI) retry(r *http.Request, cookie flowCookie, err error) string {
 
 // reposted are the parameters of a provider's POST that are sent on. Every value of each is, so that a repeated one is
 // still refused.
-var reposted = []string{"state", "code", "iss", "error", "error_description"}
+var reposted = []string{
+	"state", "code", "iss", "error", "error_description",
+	"oauth_token", "oauth_verifier", "denied", "oauth_problem", "oauth_problem_advice",
+}
 
 // repost answers a provider that sends its answer by POST. That comes from the provider's site, so the browser keeps our
 // cookies back; a form of our own sends the answer once more, with them.

@@ -2,6 +2,7 @@ package connect_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"log/slog"
@@ -92,7 +93,7 @@ func newSite(t testing.TB, o options) *site {
 	}
 	s := &site{catalogue: catalogue{}, log: new(journal), clock: &clock{now: start}}
 	s.broker = newBroker(t, o.publicURL, s.catalogue, s.clock.Now)
-	o.env.Name, o.env.Start = "dev", broker.StartAuto
+	o.env.Name, o.env.Start = "dev", cmp.Or(o.env.Start, broker.StartAuto)
 	must(t, s.broker.Declare(t.Context(), []broker.DeclaredEnvironment{{Environment: o.env}}))
 	env, err := s.broker.EnvironmentNamed("dev")
 	must(t, err)
@@ -101,7 +102,7 @@ func newSite(t testing.TB, o options) *site {
 	assets := static.New()
 	ui, err := connect.New(connect.Deps{Broker: s.broker, Assets: assets, FormKey: key(1), CookieKeys: []connect.CookieKeys{cookieKeys(2)}})
 	must(t, err)
-	s.handler = mount(o.publicURL, s.log, ui.Surface(), assets.Surface())
+	s.handler = mount(o.publicURL, s.log, ui.Surface(), assets.Surface(), elsewhere(ui, s.broker))
 	s.server = httptest.NewUnstartedServer(s.handler)
 	must(t, s.server.Listener.Close())
 	s.server.Listener = listener

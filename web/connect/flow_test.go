@@ -289,10 +289,13 @@ func TestFormPost(t *testing.T) {
 		page := s.visitor(t).do(http.MethodPost, path, url.Values{
 			"state": {state}, "code": {"c", `d"><svg onload=x>`}, "iss": {"i"}, "error": {"e"}, "error_description": {"ed"},
 			"id_token": {"canary-id-token"}, "user": {"canary-user"},
+			"oauth_token": {"ot"}, "oauth_verifier": {"ov"}, "denied": {"d"}, "oauth_problem": {"op"}, "oauth_problem_advice": {"oa"},
 		}, http.Header{"Sec-Fetch-Site": {"cross-site"}, "Origin": {"https://github.example"}})
 		answered(t, page, http.StatusOK, "")
 		contains(t, page, `<form class="body" method="get" action="`+path+`" data-auto>`, `name="state" value="`+state+`"`, `name="code" value="c"`,
 			`value="d&#34;&gt;&lt;svg onload=x&gt;"`, `name="iss" value="i"`, `name="error" value="e"`, `name="error_description" value="ed"`,
+			`name="oauth_token" value="ot"`, `name="oauth_verifier" value="ov"`, `name="denied" value="d"`, `name="oauth_problem" value="op"`,
+			`name="oauth_problem_advice" value="oa"`,
 			`<button class="button" type="submit">`)
 		lacks(t, page, "canary", "<svg onload")
 		if len(page.Cookies()) != 0 {

@@ -60,10 +60,10 @@ func (m manner) params() []param {
 	return out
 }
 
-// boot makes the address that an embedded page goes on to with the token that it is told.
-func (m manner) boot(path string) string {
+// query makes the address of a page.
+func (m manner) query(path string, more ...param) string {
 	q := make(url.Values)
-	for _, p := range m.params() {
+	for _, p := range append(m.params(), more...) {
 		q.Set(p.Name, p.Value)
 	}
 	return path + "?" + q.Encode()
@@ -71,11 +71,7 @@ func (m manner) boot(path string) string {
 
 // address makes the address of a page of a session.
 func (m manner) address(path, token string, more ...param) string {
-	q := url.Values{paramToken: {token}}
-	for _, p := range append(m.params(), more...) {
-		q.Set(p.Name, p.Value)
-	}
-	return path + "?" + q.Encode()
+	return m.query(path, append(more, param{paramToken, token})...)
 }
 
 // look is a manner together with the words for it.
@@ -95,6 +91,13 @@ func lookOf(r *http.Request) look {
 		return mannerOf(r.PostForm).look(r)
 	}
 	return mannerOf(r.URL.Query()).look(r)
+}
+
+// aloneLook is the look of a page that nobody may have inside theirs, whatever its address says.
+func aloneLook(r *http.Request) look {
+	l := lookOf(r)
+	l.Parent, l.Attempt, l.Watch = "", "", false
+	return l
 }
 
 // look finds the words: in the language that was asked for, else in one that the browser names, else in English.

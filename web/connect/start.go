@@ -23,11 +23,15 @@ func (u *UI) submit(w http.ResponseWriter, r *http.Request, who broker.Actor) er
 	if err != nil {
 		return u.stop(r, who, key, err)
 	}
+	l, err := u.look(r, who)
+	if err != nil {
+		return err
+	}
 	typed := typedFields(form.Ask, r.PostForm)
 	if form.Facts.Interactive {
-		err = u.leave(w, r, who, form, token, typed)
+		err = u.leave(w, r, who, l, form, kit.Start{Token: token, Key: key, Fields: typed, Channel: l.Attempt})
 	} else {
-		err = u.store(w, r, who, form, token, typed)
+		err = u.store(w, r, who, l, form, token, typed)
 	}
 	if err == nil {
 		return nil
@@ -38,10 +42,6 @@ func (u *UI) submit(w http.ResponseWriter, r *http.Request, who broker.Actor) er
 	}
 	w.Header().Set(kit.HeaderErrorCode, refusal.Code)
 	kit.EventOf(r).Note(slog.String("code", refusal.Code))
-	l, err := u.look(r, who)
-	if err != nil {
-		return err
-	}
 	return u.showForm(w, r, who, visit{look: l, token: token, key: key, typed: typed, refusal: refusal})
 }
 
@@ -79,12 +79,10 @@ func undecorated(value string, f broker.Field) string {
 }
 
 // leave starts a flow and sends the browser to the provider.
-func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *broker.ConnectForm, token string, typed map[string]string) error {
-	l, err := u.look(r, who)
-	if err != nil {
-		return err
-	}
-	started, err := u.broker.StartFlow(r.Context(), who, f.Integration.Key, broker.ConnectInput{Fields: typed, Channel: l.Attempt})
+func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, l look, f *broker.ConnectForm, s kit.Start) error {
+	started, err := u.broker.StartFlow(r.Context(), who, s.Key, broker.ConnectInput{
+		Fields: onlyAsked(s.Fields, f), Params: s.Params, Channel: s.Channel,
+	})
 	if err != nil {
 		return err
 	}
@@ -92,11 +90,14 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 	if err != nil || target.Scheme != "https" && target.Scheme != "http" || target.Host == "" {
 		return broker.ErrProviderURLInvalid
 	}
-	cookie := flowCookie{Browser: started.Browser.Reveal(), Token: token, Integration: f.Integration.Key, manner: l.manner}
+	cookie := flowCookie{Browser: started.Browser.Reveal(), Integration: s.Key, manner: l.manner}
+	if s.Channel == "" {
+		cookie.Token = s.Token // where somebody waits for the result, a second try begins there
+	}
 	if err := u.jar.put(w, r, started.CookieName, cookie); err != nil {
 		return broker.ErrInternal.Because(err)
 	}
-	if r.Header.Get("Sec-Fetch-Mode") == "" {
+	if r.Method == http.MethodGet || r.Header.Get("Sec-Fetch-Mode") == "" {
 		redirect(w, target.String(), nil)
 		return nil
 	}
@@ -104,6 +105,17 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 	page := goPage{frame: u.result(l, say(l.GoTitle)), Lead: say(l.GoLead), Link: say(l.GoLink)}
 	page.GoTo = target.String()
 	return u.render(w, r, http.StatusOK, goView(page), l.rules(""))
+}
+
+// onlyAsked drops what the provider does not ask for.
+func onlyAsked(fields map[string]string, f *broker.ConnectForm) map[string]string {
+	out := make(map[string]string, len(f.Ask))
+	for _, ask := range f.Ask {
+		if value, ok := fields[fieldName(ask)]; ok {
+			out[fieldName(ask)] = value
+		}
+	}
+	return out
 }
 
 // note is what a start hands to the page that says that it worked.
@@ -116,7 +128,7 @@ type note struct {
 const noteName = "note"
 
 // store makes a connection of what was typed and goes on to the page that says so, which can be loaded again.
-func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, f *broker.ConnectForm, token string, typed map[string]string) error {
+func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, l look, f *broker.ConnectForm, token string, typed map[string]string) error {
 	o, err := u.broker.Connect(r.Context(), who, f.Integration.Key, broker.ConnectInput{Fields: typed})
 	if err != nil {
 		return err
@@ -124,10 +136,6 @@ func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 	text, err := securecookie.EncodeMulti(noteName, note{who.Session, o.Key, o.Reconnected}, u.notes...)
 	if err != nil {
 		return broker.ErrInternal.Because(err)
-	}
-	l, err := u.look(r, who)
-	if err != nil {
-		return err
 	}
 	redirect(w, l.address(formPath(f.Integration.Key)+"/done", token, param{paramNote, text}), l.ancestors)
 	return nil

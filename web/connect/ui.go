@@ -78,12 +78,16 @@ func (u *UI) Surface() kit.Surface {
 	link := kit.Auth{Name: "session in link", Limited: true, Check: u.byLink}
 	first := kit.Auth{Name: "session in link or told to a frame", Limited: true, Check: u.byLinkOrFrame}
 	form := kit.Auth{Name: "session in form", Limited: true, Check: u.byForm}
+	sealedLink := kit.Auth{Name: "session sealed in link", Limited: true, Check: u.bySealedLink}
+	sealedForm := kit.Auth{Name: "session sealed in form", Limited: true, Check: u.bySealedForm}
 	routes := []kit.Route{
 		{Method: http.MethodGet, Path: "/connect", Auth: first, Handle: u.openList},
 		{Method: http.MethodGet, Path: "/connect/to/{key}", Auth: link, Handle: u.form},
 		{Method: http.MethodPost, Path: "/connect/to/{key}", Auth: form, MaxBody: maxForm, Handle: u.submit},
 		{Method: http.MethodGet, Path: "/connect/to/{key}/done", Auth: link, Handle: u.done},
 		{Method: http.MethodGet, Path: "/connect/to/{key}/attempt", Auth: link, Handle: u.attempt},
+		{Method: http.MethodGet, Path: startPath, Auth: sealedLink, Handle: u.startPage},
+		{Method: http.MethodPost, Path: startPath, Auth: sealedForm, MaxBody: maxForm, Handle: u.startSubmit},
 	}
 	for _, path := range callbackPaths {
 		routes = append(routes,

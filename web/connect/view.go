@@ -90,6 +90,7 @@ type formPage struct {
 	BackAddress   string
 	Action        string
 	Token, CSRF   string
+	Note          string // a sealed start, in place of the token
 	AppName       string
 	Account       string
 	AccountAlso   string

@@ -156,6 +156,8 @@ func refreshFailed(f *broker.RefreshError) *refusal {
 	switch {
 	case errors.Is(f.Err, broker.ErrStorageUnavailable), errors.Is(f.Err, broker.ErrStorageBusy):
 		out.status, out.message = http.StatusServiceUnavailable, f.Err.Msg
+	case f.Attempted && f.Unreadable():
+		out.status = http.StatusInternalServerError
 	case f.Attempted:
 	case errors.Is(f.Err, broker.ErrNeedsReauth):
 		out.status = http.StatusFailedDependency

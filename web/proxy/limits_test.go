@@ -60,6 +60,31 @@ func TestCallsUnderWayAreCounted(t *testing.T) {
 	}
 }
 
+// A key that sends too much is refused before anything is asked of anybody, and told when to come back.
+func TestKeyLimit(t *testing.T) {
+	var asked []broker.APIKeyID
+	var refuse error
+	r := newRig(t, echo, func(r *rig) {
+		r.keyLimit = func(k broker.APIKeyID) error {
+			asked = append(asked, k)
+			return refuse
+		}
+	})
+	if a := r.get("oauth", "/x"); a.StatusCode != http.StatusOK {
+		t.Fatalf("got %d %s", a.StatusCode, a.body)
+	}
+	r.get("oauth", "/x", "Authorization", "Bearer an-unknown-key-of-some-length").refused(t, http.StatusUnauthorized, "unauthorized", "unknown_account")
+	refuse = broker.ErrRateLimited.After(1500 * time.Millisecond)
+	a := r.get("nope", "/x") // the limit is asked first
+	a.refused(t, http.StatusTooManyRequests, "rate_limited", "too_many_request")
+	if a.Header.Get("Retry-After") != "2" {
+		t.Errorf("got %v", a.Header)
+	}
+	if len(asked) != 2 || asked[0] != r.who.Key || asked[1] != r.who.Key {
+		t.Errorf("the limit was asked about %v", asked)
+	}
+}
+
 func TestBodyLimit(t *testing.T) {
 	r := newRig(t, echo, func(r *rig) { r.limits = proxy.Limits{MaxBody: 10} })
 	for _, test := range []struct {

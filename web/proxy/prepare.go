@@ -46,6 +46,11 @@ func (c *call) prepare() error {
 	if err := c.authenticate(); err != nil {
 		return err
 	}
+	if limit := c.h.keyLimit; limit != nil {
+		if err := limit(c.who.Key); err != nil {
+			return err
+		}
+	}
 	if wantsUpgrade(r.Header) {
 		return broker.ErrUpgradeRefused
 	}
@@ -115,6 +120,9 @@ func (c *call) authenticate() error {
 	}
 	var err error
 	if c.who, err = c.h.broker.Authenticate(text); err != nil {
+		return err
+	}
+	if err := c.who.Allow(broker.ScopeProxy); err != nil {
 		return err
 	}
 	c.key = text
@@ -219,7 +227,7 @@ func (c *call) authorize(out *http.Request) error {
 		return err
 	}
 	if err := c.out.Authorize(out); err != nil {
-		return broker.ErrInternal.Because(err)
+		return broker.AsError(err)
 	}
 	if out.Host != "" || !c.target.holds(out.URL) {
 		return broker.ErrInvalidPath
@@ -248,8 +256,6 @@ func (c *call) modify(res *http.Response) error {
 // failed answers a call that brought no answer.
 func (c *call) failed(_ http.ResponseWriter, _ *http.Request, err error) {
 	switch {
-	case c.failure != nil:
-		c.refuse(c.failure)
 	case c.expired.Load() && c.stalled.Load():
 		c.hangUp()
 		c.refuse(broker.ErrInvalidRequest.Saying("the body did not arrive in time"))
@@ -260,6 +266,8 @@ func (c *call) failed(_ http.ResponseWriter, _ *http.Request, err error) {
 		c.refuse(c.body.fault.Load())
 	case c.in.Context().Err() != nil:
 		c.gone()
+	case c.failure != nil: // last: a body that broke off while it was signed is one too
+		c.refuse(c.failure)
 	default:
 		e := c.h.reach(err)
 		c.h.log.LogAttrs(c.in.Context(), slog.LevelWarn, "a proxied call brought no answer",

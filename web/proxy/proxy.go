@@ -24,8 +24,10 @@ type Options struct {
 	// LogOutput gets one JSON line for each request; nil: none are written.
 	LogOutput io.Writer
 	Limits    Limits
-	Now       func() time.Time // for the log; nil: time.Now
-	Logger    *slog.Logger     // for failures of ours and of the network; nil: none are logged
+	// KeyLimit refuses a key that sends too much, with rate_limited; nil: each may send what it likes.
+	KeyLimit func(broker.APIKeyID) error
+	Now      func() time.Time // for the log; nil: time.Now
+	Logger   *slog.Logger     // for failures of ours and of the network; nil: none are logged
 }
 
 // Limits bound what callers may take.
@@ -45,6 +47,7 @@ type Handler struct {
 	transport http.RoundTripper
 	reach     func(error) *broker.Error
 	limits    Limits
+	keyLimit  func(broker.APIKeyID) error // may be nil
 	now       func() time.Time
 	log       *slog.Logger
 
@@ -58,7 +61,8 @@ type Handler struct {
 // New makes the proxy. Close it when the server that it is mounted in has stopped.
 func New(o Options) *Handler {
 	h := &Handler{
-		broker: o.Broker, transport: o.Transport, reach: o.Reach, limits: o.Limits.withDefaults(), now: o.Now, log: o.Logger,
+		broker: o.Broker, transport: o.Transport, reach: o.Reach, limits: o.Limits.withDefaults(),
+		keyLimit: o.KeyLimit, now: o.Now, log: o.Logger,
 	}
 	if h.reach == nil {
 		h.reach = reach

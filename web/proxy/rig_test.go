@@ -46,6 +46,7 @@ type rig struct {
 	logOutput io.Writer // in place of access
 	client    *http.Client
 	limits    proxy.Limits
+	keyLimit  func(broker.APIKeyID) error
 	transport http.RoundTripper // in place of the policy's
 	apiURL    string            // in place of upstream
 }
@@ -128,6 +129,16 @@ pathed:
   alias: keyed
   proxy:
     base_url: UPSTREAM/bot${apiKey}
+signed:
+  display_name: Signed
+  categories: [test]
+  auth_mode: OAUTH1
+  docs: IDP/docs
+  request_url: IDP/request
+  authorization_url: IDP/authorize
+  token_url: IDP/access
+  proxy:
+    base_url: UPSTREAM
 baseless:
   display_name: Baseless
   categories: [test]
@@ -170,7 +181,7 @@ func newRig(t testing.TB, upstream http.HandlerFunc, options ...func(*rig)) *rig
 		r.logOutput = r.access
 	}
 	r.proxy = proxy.New(proxy.Options{
-		Broker: r.broker, Transport: r.transport, Reach: reach, LogOutput: r.logOutput, Limits: r.limits,
+		Broker: r.broker, Transport: r.transport, Reach: reach, LogOutput: r.logOutput, Limits: r.limits, KeyLimit: r.keyLimit,
 		Logger: slog.New(slog.NewJSONHandler(r.log, nil)),
 	})
 	r.server = httptest.NewServer(r.proxy)
@@ -243,7 +254,7 @@ func newBroker(t testing.TB, c broker.Catalogue, log io.Writer) *broker.Broker {
 		{Environment: broker.Environment{Name: "dev"}, SecretKey: broker.NewSecret(secretKey)},
 		{Environment: broker.Environment{Name: "other"}, SecretKey: broker.NewSecret(otherKey)},
 	}
-	for _, name := range []string{"oauth", "below"} {
+	for _, name := range []string{"oauth", "below", "signed"} {
 		declared[0].Integrations = append(declared[0].Integrations, broker.IntegrationInput{
 			Key: name, Provider: name, ClientID: providertest.ClientID, ClientSecret: broker.NewSecret(providertest.ClientSecret),
 			Hosts: []string{"files.example.com"},

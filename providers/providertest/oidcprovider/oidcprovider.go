@@ -38,6 +38,9 @@ type Options struct {
 	// ReuseGrace is how long a refresh token that was already replaced may be used again, counted from its first use. By
 	// default a second use ends the grant at once.
 	ReuseGrace time.Duration
+	// CutOpener lets every page cut itself from whoever opened it (Cross-Origin-Opener-Policy: same-origin), as many
+	// providers' do.
+	CutOpener bool
 }
 
 // Server is a running authorization server. Its methods may be called by many goroutines, except Counts.

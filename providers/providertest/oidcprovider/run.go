@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/coatcheck/coatcheck/providers/providertest/npm"
 )
 
 //go:embed *.mjs
@@ -34,12 +36,13 @@ type settings struct {
 	RedirectURIs   []string `json:"redirect_uris"`
 	AccessTokenTTL int64    `json:"access_token_ttl"` // seconds
 	ReuseGrace     int64    `json:"reuse_grace_ms"`
+	CutOpener      bool     `json:"cut_opener"`
 }
 
 // run starts the server's process, gives its port once it listens, and ends the process when the test ends.
 func run(t testing.TB, o Options) int {
 	t.Helper()
-	node, err := tool("node")
+	node, err := npm.Tool("node")
 	if err != nil {
 		t.Fatal("oidcprovider: ", err)
 	}
@@ -49,7 +52,7 @@ func run(t testing.TB, o Options) int {
 	}
 	arg, err := json.Marshal(settings{ //nolint:gosec // the secret is a test's, and is meant to go there
 		ClientID: o.ClientID, ClientSecret: o.ClientSecret, RedirectURIs: o.RedirectURIs,
-		AccessTokenTTL: int64(o.AccessTokenTTL / time.Second), ReuseGrace: o.ReuseGrace.Milliseconds(),
+		AccessTokenTTL: int64(o.AccessTokenTTL / time.Second), ReuseGrace: o.ReuseGrace.Milliseconds(), CutOpener: o.CutOpener,
 	})
 	if err != nil {
 		t.Fatal("oidcprovider: ", err)

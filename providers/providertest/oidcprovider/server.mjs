@@ -34,7 +34,7 @@ const provider = new Provider(`http://${host}:${port}`, {
     client_secret: options.client_secret,
     redirect_uris: options.redirect_uris,
     id_token_signed_response_alg: 'ES256', // by default RS256, whose keys take a second to make
-    grant_types: ['authorization_code', 'refresh_token'],
+    grant_types: ['authorization_code', 'refresh_token', 'client_credentials'],
     response_types: ['code'],
   }],
   pkce: { required: () => true, methods: ['S256'] },
@@ -46,6 +46,7 @@ const provider = new Provider(`http://${host}:${port}`, {
     claims: () => ({ sub: id, name: id, email: `${id}@example.com`, email_verified: true }),
   }),
   features: {
+    clientCredentials: { enabled: true },
     devInteractions: { enabled: false },
     introspection: { enabled: true, allowedPolicy: (ctx, client, token) => token.clientId === client.clientId },
     resourceIndicators: { enabled: false },
@@ -72,6 +73,13 @@ const provider = new Provider(`http://${host}:${port}`, {
     Session: day,
   },
 });
+
+if (options.cut_opener) {
+  provider.use((ctx, next) => {
+    ctx.set('Cross-Origin-Opener-Policy', 'same-origin');
+    return next();
+  });
+}
 
 // Requests that end or replace tokens are served one after the other, so that of two that bring the same refresh token
 // the second is always a reuse. Between looking a token up and consuming it the package would let others in.

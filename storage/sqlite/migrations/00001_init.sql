@@ -1,24 +1,28 @@
--- Times are microseconds since 1970 in UTC; NULL is the absent time. Lists and maps are JSON; NULL is the empty one.
--- Sealed fields are BLOBs that only their owner opens. Tables that grow with the number of connections refer to each
--- other by number, which keeps rows and indexes small; the others by id.
+-- Times are microseconds since 1970 in UTC, and durations nanoseconds; NULL is the absent time. Lists and maps are JSON;
+-- NULL is the empty one. Sealed fields are BLOBs that only their owner opens. Tables that grow with the number of
+-- connections refer to each other by number, which keeps rows and indexes small; the others by id.
 
 -- +goose Up
 CREATE TABLE environments (
 	number          INTEGER PRIMARY KEY,
 	id              TEXT    NOT NULL UNIQUE,
-	name            TEXT    NOT NULL UNIQUE,
+	name            TEXT    NOT NULL,
 	display_name    TEXT    NOT NULL,
 	allowed_origins TEXT,
 	return_urls     TEXT,
 	start           TEXT    NOT NULL,
 	managed         INTEGER NOT NULL,
 	created_at      INTEGER,
-	updated_at      INTEGER
+	updated_at      INTEGER,
+	deleted_at      INTEGER
 ) STRICT;
+
+-- A deleted environment keeps its row, which its trail refers to, and gives up its name at once.
+CREATE UNIQUE INDEX environments_living ON environments (name) WHERE deleted_at IS NULL;
 
 CREATE TABLE api_keys (
 	id          TEXT    NOT NULL PRIMARY KEY,
-	environment TEXT    NOT NULL REFERENCES environments (id),
+	environment TEXT    REFERENCES environments (id), -- NULL: a key of the account
 	name        TEXT    NOT NULL,
 	hash        BLOB    NOT NULL,
 	hint        TEXT    NOT NULL,
@@ -133,6 +137,7 @@ CREATE TABLE connections (
 	key                TEXT    NOT NULL,
 	status             TEXT    NOT NULL,
 	reason             TEXT    NOT NULL,
+	origins            TEXT    NOT NULL DEFAULT '', -- the credential's; here, because no renewal writes it
 	config             TEXT,
 	name               TEXT    NOT NULL,
 	error_id           TEXT    NOT NULL,
@@ -148,6 +153,7 @@ CREATE TABLE connections (
 	metadata           TEXT,
 	account            BLOB,
 	account_hash       BLOB,
+	grant_hash         BLOB,
 	asked_scopes       TEXT,
 	scopes             TEXT,
 	webhook_url        TEXT    NOT NULL,
@@ -167,6 +173,8 @@ CREATE INDEX connections_by_age ON connections (environment_number, created_at);
 CREATE INDEX connections_by_end_user ON connections (end_user_id) WHERE end_user_id IS NOT NULL;
 -- Other grants of an account. Eight bytes of the hash find it, the row decides.
 CREATE INDEX connections_by_account ON connections (substr(account_hash, 1, 8)) WHERE account_hash IS NOT NULL;
+-- Other connections on a grant.
+CREATE INDEX connections_by_grant ON connections (grant_hash) WHERE grant_hash IS NOT NULL;
 
 -- What is narrow stands before what is wide, so that reading a status does not walk through a token.
 CREATE TABLE credentials (
@@ -186,6 +194,7 @@ CREATE TABLE credentials (
 	lease_until        INTEGER,
 	fence              INTEGER NOT NULL,
 	attempt_at         INTEGER,
+	erase_at           INTEGER,
 	access             BLOB,
 	details            BLOB,
 	refresh            BLOB,
@@ -196,6 +205,8 @@ CREATE TABLE credentials (
 CREATE INDEX credentials_due ON credentials (refresh_at) WHERE refresh_at IS NOT NULL;
 -- Leases are few at any time; the start looks for stale ones.
 CREATE INDEX credentials_leased ON credentials (lease_until) WHERE lease_until IS NOT NULL;
+-- The sweep, of lost grants alone.
+CREATE INDEX credentials_erasable ON credentials (erase_at) WHERE erase_at IS NOT NULL;
 
 CREATE TABLE revocations (
 	id           TEXT    NOT NULL PRIMARY KEY,
@@ -204,12 +215,14 @@ CREATE TABLE revocations (
 	connection   TEXT    NOT NULL,
 	version      INTEGER NOT NULL,
 	type         TEXT    NOT NULL,
+	origins      TEXT    NOT NULL,
 	access       BLOB,
 	refresh      BLOB,
 	details      BLOB,
 	config       TEXT,
 	account_hash BLOB,
 	attempts     INTEGER NOT NULL,
+	waited       INTEGER NOT NULL,
 	created_at   INTEGER,
 	next_at      INTEGER,
 	done_at      INTEGER,
@@ -237,6 +250,57 @@ CREATE TABLE events (
 ) STRICT;
 
 CREATE INDEX events_by_environment ON events (environment_number);
+
+CREATE TABLE webhooks (
+	environment         TEXT    NOT NULL PRIMARY KEY REFERENCES environments (id),
+	url                 TEXT    NOT NULL,
+	secondary_url       TEXT    NOT NULL,
+	mute_creation       INTEGER NOT NULL,
+	mute_refresh_errors INTEGER NOT NULL,
+	no_legacy_signature INTEGER NOT NULL,
+	key                 BLOB,
+	version             INTEGER NOT NULL,
+	old_key             BLOB,
+	old_until           INTEGER,
+	managed             INTEGER NOT NULL,
+	stopped             TEXT,
+	revision            INTEGER NOT NULL,
+	updated_at          INTEGER
+) STRICT;
+
+-- Of what waits for an endpoint and is about one connection, one row at a time has a next_at: the first of the line.
+-- AUTOINCREMENT: operators know a delivery by its number.
+CREATE TABLE deliveries (
+	number             INTEGER PRIMARY KEY AUTOINCREMENT,
+	event              TEXT    NOT NULL,
+	environment_number INTEGER NOT NULL REFERENCES environments (number),
+	endpoint           TEXT    NOT NULL,
+	about              TEXT    NOT NULL,
+	kind               TEXT    NOT NULL,
+	attempts           INTEGER NOT NULL,
+	created_at         INTEGER,
+	next_at            INTEGER,
+	claimed_at         INTEGER,
+	tried_at           INTEGER,
+	done_at            INTEGER,
+	outcome            TEXT    NOT NULL,
+	status             INTEGER NOT NULL,
+	code               TEXT    NOT NULL,
+	answer             TEXT    NOT NULL,
+	notice             TEXT
+) STRICT;
+
+-- The worker, endpoint by endpoint.
+CREATE INDEX deliveries_due ON deliveries (endpoint, next_at) WHERE next_at IS NOT NULL;
+-- The lines.
+CREATE INDEX deliveries_lines ON deliveries (endpoint, about) WHERE done_at IS NULL;
+-- What is being tried; the start looks for what a dead process left.
+CREATE INDEX deliveries_claimed ON deliveries (claimed_at) WHERE claimed_at IS NOT NULL;
+-- The sweep.
+CREATE INDEX deliveries_ended ON deliveries (outcome, done_at) WHERE done_at IS NOT NULL;
+-- The lists.
+CREATE INDEX deliveries_by_environment ON deliveries (environment_number);
+CREATE INDEX deliveries_dead ON deliveries (environment_number) WHERE outcome = 'dead';
 
 CREATE TABLE audit (
 	sequence           INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -197,8 +197,11 @@ func (a *api) refreshFailed(e *broker.RefreshError) error {
 		return e.Err
 	}
 	status := http.StatusBadRequest
-	if !e.Attempted {
+	switch {
+	case !e.Attempted:
 		status = http.StatusFailedDependency
+	case e.Unreadable():
+		status = http.StatusInternalServerError
 	}
 	out := &refusal{cause: e.Err, status: status, code: "invalid_credentials", message: e.Err.Msg}
 	if e.Connection != nil {
@@ -206,6 +209,8 @@ func (a *api) refreshFailed(e *broker.RefreshError) error {
 		if err != nil {
 			return err
 		}
+		now := stampOffset(a.b.Now()) // the attempt counts as a use
+		c.LastFetchedAt = &now
 		out.payload = refreshPayload{c}
 	}
 	return out

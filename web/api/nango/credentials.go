@@ -49,7 +49,8 @@ func credentialsOf(m *broker.Material) map[string]any {
 	if m == nil || m.Type == typeNone {
 		return out
 	}
-	out["type"] = m.Type
+	kind := typeOf(m)
+	out["type"] = kind
 	detail := func(names ...string) {
 		for _, name := range names {
 			if v, ok := m.Details[name]; ok {
@@ -57,7 +58,7 @@ func credentialsOf(m *broker.Material) map[string]any {
 			}
 		}
 	}
-	switch m.Type {
+	switch kind {
 	case typeBasic:
 		out["username"], out["password"] = "", ""
 		detail("username", "password")
@@ -65,6 +66,9 @@ func credentialsOf(m *broker.Material) map[string]any {
 	case typeKey:
 		out["apiKey"] = m.Access.Reveal()
 		return out
+	case typeOAuth1:
+		out["oauth_token"] = m.Access.Reveal()
+		detail("oauth_token_secret")
 	case typeOAuth2, typeApp:
 		out["access_token"] = m.Access.Reveal()
 		if override := overrideOf(m); len(override) > 0 {
@@ -89,6 +93,14 @@ func credentialsOf(m *broker.Material) map[string]any {
 	}
 	out["raw"] = rawOf(m)
 	return out
+}
+
+// typeOf is how callers know the credential: what an MCP server gives is to them a token of OAuth 2.
+func typeOf(m *broker.Material) string {
+	if strings.HasPrefix(m.Type, "MCP_OAUTH2") {
+		return typeOAuth2
+	}
+	return m.Type
 }
 
 // overrideOf gives the end user's own client, if the grant was made with one.

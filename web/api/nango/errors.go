@@ -151,6 +151,8 @@ func custom(message, field string) issue {
 func unauthenticated(e *broker.Error) *refusal {
 	code := "unknown_account"
 	switch {
+	case errors.Is(e, kit.ErrNoToken):
+		code = "missing_public_key"
 	case errors.Is(e, kit.ErrNoCredential):
 		code = "missing_auth_header"
 	case errors.Is(e, kit.ErrEmptyCredential):

@@ -2,6 +2,8 @@ package nango_test
 
 import (
 	"bytes"
+	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -17,8 +19,12 @@ import (
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/crypto"
 	"github.com/coatcheck/coatcheck/providers"
+	"github.com/coatcheck/coatcheck/providers/egress"
 	"github.com/coatcheck/coatcheck/storage/sqlite"
 	"github.com/coatcheck/coatcheck/web"
+	"github.com/coatcheck/coatcheck/web/api/nango"
+	"github.com/coatcheck/coatcheck/web/hooks"
+	"github.com/coatcheck/coatcheck/web/proxy"
 )
 
 // start is when every test begins.
@@ -33,12 +39,15 @@ const (
 // site is the whole of it: a broker on SQLite, mounted as in the product, with providers that a test answers for.
 type site struct {
 	broker  *broker.Broker
+	config  broker.Config
 	handler http.Handler
 	env     *broker.Environment
 	log     *bytes.Buffer
 	keys    map[string]string // by scopes
 	clock   atomic.Int64      // added to start
 	asked   atomic.Int64      // requests that providers got
+	called  atomic.Int64      // calls that went through the proxy
+	told    chan hook
 }
 
 func (s *site) now() time.Time { return start.Add(time.Duration(s.clock.Load())) }
@@ -52,11 +61,15 @@ func newSite(t testing.TB) *site {
 	must(t, err)
 	t.Cleanup(func() { must(t, store.Close()) })
 	logger := slog.New(slog.NewJSONHandler(s.log, nil))
-	s.broker, err = broker.New(t.Context(), broker.Config{
+	s.config = broker.Config{
 		Store: store, Sealer: newSealer(t), Catalogue: s.catalogue(t), Now: s.now, Logger: logger, PublicURL: publicURL,
-	})
+		Courier: s.newCourier(t),
+	}
+	s.broker, err = broker.New(t.Context(), s.config)
 	must(t, err)
-	must(t, s.broker.Declare(t.Context(), []broker.DeclaredEnvironment{declared("dev", secretKey), declared("other", otherKey)}))
+	second := declared("other", otherKey)
+	second.Webhook.Key = broker.NewSecret("a-signing-key-that-is-configured")
+	must(t, s.broker.Declare(t.Context(), []broker.DeclaredEnvironment{declared("dev", secretKey), second}))
 	s.env, err = s.broker.EnvironmentNamed("dev")
 	must(t, err)
 	for _, in := range integrations() {
@@ -65,7 +78,9 @@ func newSite(t testing.TB) *site {
 	other, err := s.broker.EnvironmentNamed("other")
 	must(t, err)
 	s.integrate(t, other, integrations()[0])
-	s.handler = web.New(web.Deps{Broker: s.broker, Proxy: http.NotFoundHandler(), Logger: logger})
+	out := proxy.New(proxy.Options{Broker: s.broker, Transport: transport(s.upstream), Now: s.now, Logger: logger})
+	t.Cleanup(func() { must(t, out.Close()) })
+	s.handler = web.New(web.Deps{Broker: s.broker, Proxy: out, Logger: logger})
 	return s
 }
 
@@ -91,6 +106,7 @@ func integrations() []broker.IntegrationInput {
 		{Key: "ledger-prod", Provider: "ledger"},
 		{Key: "robots-prod", Provider: "robots"},
 		{Key: "open-prod", Provider: "open"},
+		{Key: "hosted-prod", Provider: "hosted"},
 	}
 }
 
@@ -108,6 +124,23 @@ func (s *site) key(t testing.TB, scopes ...string) string {
 		parsed, err := broker.ParseScopes(scopes)
 		must(t, err)
 		key, _, err := s.broker.CreateAPIKey(t.Context(), broker.System(s.env.ID), s.env, broker.KeyInput{Name: "key " + strconv.Itoa(len(s.keys)), Scopes: parsed})
+		must(t, err)
+		s.keys[name] = key.Reveal()
+	}
+	return s.keys[name]
+}
+
+// accountKey gives an API key of the account with some scopes; all of them if none are named.
+func (s *site) accountKey(t testing.TB, scopes ...string) string {
+	t.Helper()
+	if len(scopes) == 0 {
+		scopes = []string{string(broker.ScopeAccount)}
+	}
+	name := "account: " + strings.Join(scopes, " ")
+	if s.keys[name] == "" {
+		parsed, err := broker.ParseScopes(scopes)
+		must(t, err)
+		key, _, err := s.broker.CreateAccountKey(t.Context(), broker.System(""), broker.KeyInput{Name: "key " + strconv.Itoa(len(s.keys)), Scopes: parsed})
 		must(t, err)
 		s.keys[name] = key.Reveal()
 	}
@@ -162,12 +195,90 @@ func (s *site) provider(r *http.Request) *http.Response {
 		_, _ = io.WriteString(w, `{"error":"invalid_grant","error_description":"gone"}`)
 	case form.Get("refresh_token") == "down":
 		w.WriteHeader(http.StatusInternalServerError)
+	case form.Get("refresh_token") == "garbled":
+		_, _ = io.WriteString(w, `<html>`)
 	case form.Get("grant_type") == "refresh_token":
 		_, _ = io.WriteString(w, `{"access_token":"renewed","refresh_token":"rotated","token_type":"bearer","expires_in":3600,"id":12345678901234567890,"nested":[{"Refresh-Token":"also"}]}`)
 	default:
 		_, _ = io.WriteString(w, `{"access_token":"from-client","token_type":"bearer","expires_in":3600}`)
 	}
 	return w.Result()
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	res, err := f(r)
+	if err == nil {
+		res.Request = r
+	}
+	return res, err
+}
+
+// seen is what a provider's API tells of a call.
+type seen struct {
+	Method        string `json:"method"`
+	URI           string `json:"uri"`
+	Authorization string `json:"authorization,omitempty"`
+	APIKey        string `json:"x_api_key,omitempty"`
+	ContentType   string `json:"content_type,omitempty"`
+	Body          string `json:"body"`
+}
+
+// upstream answers for every provider's API: with what it was sent, or as the path says.
+func (s *site) upstream(r *http.Request) (*http.Response, error) {
+	s.called.Add(1)
+	var body []byte
+	if r.Body != nil {
+		body, _ = io.ReadAll(r.Body)
+	}
+	w := httptest.NewRecorder()
+	switch path := r.URL.Path; {
+	case path == "/unreachable":
+		return nil, errors.New("no route")
+	case path == "/guarded" && r.Header.Get("Authorization") != "Bearer renewed":
+		w.WriteHeader(http.StatusUnauthorized)
+	case path == "/created":
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Etag", `"v1"`)
+		w.Header().Set("Link", `</created?page=2>; rel="next"`)
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"created":true}`)
+	default:
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(seen{r.Method, r.URL.RequestURI(), r.Header.Get("Authorization"), r.Header.Get("X-Api-Key"), r.Header.Get("Content-Type"), string(body)})
+	}
+	return w.Result(), nil
+}
+
+// newCourier judges addresses as the product does. What it delivers, once a test lets the broker run, goes to s.told.
+func (s *site) newCourier(t testing.TB) broker.Courier {
+	t.Helper()
+	s.told = make(chan hook, 100)
+	policy, err := egress.New(egress.Options{})
+	must(t, err)
+	return hooks.New(hooks.Options{
+		Client: &http.Client{Transport: transport(s.receive)}, Encode: nango.Hook, UserAgent: "test",
+		CheckURL: func(raw string) error {
+			_, err := policy.CheckURL(raw, egress.URLOptions{Literal: true})
+			return err
+		},
+	})
+}
+
+// hook is a webhook as an app gets it.
+type hook struct {
+	url, body string
+	header    http.Header
+}
+
+func (s *site) receive(r *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	s.told <- hook{r.URL.String(), string(body), r.Header}
+	return httptest.NewRecorder().Result(), nil
 }
 
 // sealer is what the broker asks of package crypto.

@@ -26,8 +26,9 @@ var update = flag.Bool("update", false, "write the answers into the golden files
 // TestGolden plays testdata/*.txtar: requests as they are sent, and the answers to them. They are the promise of
 // compatibility; "go test -update" rewrites the answers, and a reviewer reads the difference.
 //
-// A request may hold {key}, {other} (another environment's key), {key SCOPES}, and {token}, the last session token that
-// an answer held. Lines before the request line that begin with "wait" move the clock.
+// A request may hold {key}, {other} (another environment's key), {account} (the account's), {key SCOPES},
+// {account SCOPES}, {token}, the last session token that an answer held, {secret}, the last API key, {uuid N}, which an
+// answer was shown with, and {environment}, the id of dev. Lines before the request line that begin with "wait" move the clock.
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	must(t, err)
@@ -78,10 +79,38 @@ func firstDifference(got, want string) string {
 type player struct {
 	site  *site
 	token string            // the last session token
+	made  string            // the last API key
 	names map[string]string // of what differs from run to run
 }
 
-var placeholder = regexp.MustCompile(`\{(key|other|token)( [^}]+)?\}`)
+var placeholder = regexp.MustCompile(`\{(key|other|account|token|secret|uuid|id|environment)( [^}]+)?\}`)
+
+// fill gives what stands for a placeholder.
+func (p *player) fill(t *testing.T, word, more string) string {
+	switch word {
+	case "token":
+		return p.token
+	case "secret":
+		return p.made
+	case "other":
+		return otherKey
+	case "environment":
+		return string(p.site.env.ID)
+	case "account":
+		return p.site.accountKey(t, strings.Fields(more)...)
+	case "uuid", "id":
+		for id, name := range p.names {
+			if name == "<"+word+more+">" {
+				return id
+			}
+		}
+		t.Errorf("no answer had a %s%s", word, more)
+	}
+	if more != "" {
+		return p.site.key(t, strings.Fields(more)...)
+	}
+	return secretKey
+}
 
 // answer sends one request and gives what came back, in a form that is the same in every run.
 func (p *player) answer(t *testing.T, text string) []byte {
@@ -98,15 +127,7 @@ func (p *player) answer(t *testing.T, text string) []byte {
 	}
 	text = placeholder.ReplaceAllStringFunc(text, func(s string) string {
 		m := placeholder.FindStringSubmatch(s)
-		switch {
-		case m[1] == "token":
-			return p.token
-		case m[1] == "other":
-			return otherKey
-		case m[2] != "":
-			return p.site.key(t, strings.Fields(m[2])...)
-		}
-		return secretKey
+		return p.fill(t, m[1], m[2])
 	})
 	w := httptest.NewRecorder()
 	p.site.handler.ServeHTTP(w, request(t, text))
@@ -165,6 +186,9 @@ func (p *player) render(t *testing.T, res *http.Response, body []byte) []byte {
 	if m := sessionToken.Find(body); m != nil {
 		p.token = string(m)
 	}
+	if m := apiKey.Find(body); m != nil {
+		p.made = string(m)
+	}
 	out.Write(p.steady(body))
 	out.WriteString("\n")
 	return out.Bytes()
@@ -172,16 +196,27 @@ func (p *player) render(t *testing.T, res *http.Response, body []byte) []byte {
 
 var (
 	sessionToken = regexp.MustCompile(`nango_connect_session_[0-9a-f]{64}`)
+	signingKey   = regexp.MustCompile(`whsec_[A-Za-z0-9+/]{43}=`)
 	uuidForm     = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	apiKey       = regexp.MustCompile(`coat_[0-9a-z_-]+`)
+	keyIDForm    = regexp.MustCompile(`"[0-9a-f]{16}"`)
 )
 
 // steady gives names to what differs from run to run.
 func (p *player) steady(body []byte) []byte {
 	body = sessionToken.ReplaceAll(body, []byte("<session token>"))
-	return uuidForm.ReplaceAllFunc(body, func(id []byte) []byte {
-		if _, ok := p.names[string(id)]; !ok {
-			p.names[string(id)] = fmt.Sprintf("<uuid %d>", len(p.names)+1)
-		}
-		return []byte(p.names[string(id)])
+	body = signingKey.ReplaceAll(body, []byte("<signing key>"))
+	body = apiKey.ReplaceAll(body, []byte("<API key>"))
+	body = keyIDForm.ReplaceAllFunc(body, func(id []byte) []byte {
+		return []byte(`"` + p.name("id", strings.Trim(string(id), `"`)) + `"`)
 	})
+	return uuidForm.ReplaceAllFunc(body, func(id []byte) []byte { return []byte(p.name("uuid", string(id))) })
+}
+
+// name gives an id the same name each time that it turns up.
+func (p *player) name(kind, id string) string {
+	if _, ok := p.names[id]; !ok {
+		p.names[id] = fmt.Sprintf("<%s %d>", kind, len(p.names)+1)
+	}
+	return p.names[id]
 }

@@ -35,8 +35,8 @@ func (a *api) importConnection(w http.ResponseWriter, r *http.Request, who broke
 	}
 	in.Config = o.importedConfig()
 	in.WebhookURL = deref(o.webhookURL())
-	in.Tags = o.tags()
 	in.EndUser = o.user(false)
+	in.Tags = o.merged(in.EndUser, o.tags())
 	unsupported := o.imported(&in)
 	o.done()
 	if err := o.failed(inBody); err != nil {
@@ -75,12 +75,17 @@ func (o *object) importedConfig() (config map[string]any) {
 		return nil
 	}
 	newObject(o.check, raw, o.at("connection_config")...).texts("oauth_scopes_override")
+	return o.freely("connection_config", raw)
+}
+
+// freely decodes an object of any shape, which was taken from under that name.
+func (o *object) freely(name string, raw jsontext.Value) (out map[string]any) {
 	d := stdjson.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber() // numbers keep all their digits
-	if err := d.Decode(&config); err != nil {
-		o.add(codeType, wrongType("object", "something else"), o.at("connection_config")...)
+	if err := d.Decode(&out); err != nil {
+		o.add(codeType, wrongType("object", "something else"), o.at(name)...)
 	}
-	return config
+	return out
 }
 
 // imported takes the credentials. It gives the type where that exists but cannot be imported.
@@ -112,8 +117,11 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 		c.secret(m, "password", true, atMost(1024))
 	case typeKey:
 		m.Access = broker.NewSecret(c.text("apiKey", atLeast(1), atMost(1024)))
+	case typeOAuth1:
+		m.Access = broker.NewSecret(c.text("oauth_token", atLeast(1), atMost(2048)))
+		c.secret(m, "oauth_token_secret", true, atLeast(1), atMost(2048))
 	case typeNone:
-	case typeOAuth1, typeTBA, typeApp, typeCustom, "JWT", "BILL", "TWO_STEP", "SIGNATURE", "AWS_SIGV4", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
+	case typeTBA, typeApp, typeCustom, "JWT", "BILL", "TWO_STEP", "SIGNATURE", "AWS_SIGV4", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
 		return kind
 	default:
 		o.add(codeUnion, "Invalid input", "credentials", "type")
@@ -141,9 +149,11 @@ func (o *object) secret(m *broker.Material, name string, required bool, rules ..
 // Forms of a date in text.
 var dateForms = []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999", "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999", time.DateOnly}
 
-// expiry takes the end of a token: a date, milliseconds or seconds since 1970. Absent or null: unknown.
-func (o *object) expiry() time.Time {
-	const name = "expires_at"
+// expiry takes the end of a token. Absent or null: unknown.
+func (o *object) expiry() time.Time { return o.date("expires_at") }
+
+// date takes a date: ISO text, or milliseconds or seconds since 1970. Absent or null: the zero time.
+func (o *object) date(name string) time.Time {
 	o.taken[name] = true
 	v, ok := o.members[name]
 	if !ok || v.Kind() == jsontext.KindNull {

@@ -3,7 +3,6 @@ package nango
 import (
 	"errors"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -64,7 +63,7 @@ func (a *api) integration(w http.ResponseWriter, r *http.Request, who broker.Act
 	if slices.Contains(include, "webhook") {
 		out.WebhookURL = new(*string)
 		if facts != nil && facts.ForwardsWebhooks {
-			*out.WebhookURL = orNull(a.b.PublicURL() + "/webhook/" + string(i.Environment) + "/" + url.PathEscape(i.Key))
+			*out.WebhookURL = orNull(a.webhookAddress(i))
 		}
 	}
 	// Without the scope they are left out, and nothing says so: that is the contract.

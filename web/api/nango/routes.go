@@ -17,6 +17,8 @@ func Surface(b *broker.Broker) kit.Surface {
 	var rows []kit.Route
 	for _, part := range [][]kit.Route{
 		a.sessionRoutes(doors), a.connectionRoutes(doors), a.integrationRoutes(doors), a.providerRoutes(doors),
+		a.submissionRoutes(doors), a.hookRoutes(doors),
+		a.telemetryRoutes(doors), a.legacyRoutes(doors), a.environmentRoutes(doors), a.absentRoutes(doors),
 	} {
 		rows = append(rows, part...)
 	}

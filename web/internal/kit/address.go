@@ -13,12 +13,8 @@ type Proxies []netip.Prefix
 // ClientIP gives the address of who sent the request: the peer, or, where the peer is a trusted proxy, the last address
 // in X-Forwarded-For that is not one. Addresses before that one are whatever the client wrote there.
 func (p Proxies) ClientIP(r *http.Request) netip.Addr {
-	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		return netip.Addr{}
-	}
-	client := clean(peer.Addr())
-	if !p.trusts(client) {
+	client := Peer(r.RemoteAddr)
+	if !p.Trusts(client) {
 		return client
 	}
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
@@ -27,15 +23,25 @@ func (p Proxies) ClientIP(r *http.Request) netip.Addr {
 		if !ok {
 			return client
 		}
-		if client = a; !p.trusts(client) {
+		if client = a; !p.Trusts(client) {
 			return client
 		}
 	}
 	return client
 }
 
-func (p Proxies) trusts(a netip.Addr) bool {
+// Trusts reports whether the address is one of the proxies'.
+func (p Proxies) Trusts(a netip.Addr) bool {
 	return slices.ContainsFunc(p, func(n netip.Prefix) bool { return n.Contains(a) })
+}
+
+// Peer gives the address at the other end of a connection, from its text with a port; the zero Addr if it has none.
+func Peer(remote string) netip.Addr {
+	peer, err := netip.ParseAddrPort(remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return clean(peer.Addr())
 }
 
 // parseHop reads an address as proxies write it, some of them with a port.

@@ -18,6 +18,7 @@ type Keeper interface {
 
 // Causes of a refused credential, for surfaces whose contract tells them apart. None of them depends on which keys exist.
 var (
+	ErrNoToken         = errors.New("no connect session token was sent")
 	ErrNoCredential    = errors.New("no credential was sent")
 	ErrEmptyCredential = errors.New("the credential is empty or sent twice")
 	ErrNotAKey         = errors.New("the text cannot be an API key")
@@ -36,7 +37,7 @@ const (
 // Doors makes the ways in for callers with a credential in the Authorization header.
 type Doors struct{ Keeper Keeper }
 
-// Key lets API keys in. Where scopes are named, a key must hold one of them.
+// Key lets API keys in. Where scopes are named, a key must hold one of them; where none are, it must be an environment's.
 func (d Doors) Key(scopes ...broker.Scope) Auth {
 	return Auth{Name: "key" + names(scopes), Check: func(r *http.Request) (broker.Actor, error) {
 		text, err := credential(r)
@@ -55,6 +56,35 @@ func (d Doors) Session() Auth {
 			return broker.Actor{}, err
 		}
 		return d.session(r.Context(), text)
+	}}
+}
+
+// ParamSession is the query parameter of a connect session's token, where a browser client has no header to send.
+const ParamSession = "connect_session_token"
+
+// Query lets connect sessions in whose token stands in the query, as the browser client sends it: it opens a popup,
+// which cannot have a header. Errors: session_invalid, deprecated_authentication for a public key, credential_in_url for
+// an API key.
+func (d Doors) Query() Auth {
+	return Auth{Name: "session in query", Pages: true, Limited: true, Check: func(r *http.Request) (broker.Actor, error) {
+		query, err := url.ParseQuery(r.URL.RawQuery)
+		if err != nil {
+			return broker.Actor{}, broker.ErrInvalidQuery
+		}
+		tokens := query[ParamSession]
+		switch {
+		case len(tokens) == 0 && (query.Has("public_key") || query.Has("hmac")):
+			return broker.Actor{}, broker.ErrDeprecatedAuth
+		case len(tokens) == 0:
+			return broker.Actor{}, broker.ErrUnauthorized.Saying("the connect session's token is missing").Because(ErrNoToken)
+		case len(tokens) > 1:
+			return broker.Actor{}, broker.ErrSessionInvalid.Because(ErrNotASession)
+		}
+		query.Del(ParamSession)
+		if err := NoCredentialInURL(&url.URL{RawQuery: query.Encode()}); err != nil || strings.HasPrefix(tokens[0], keyPrefix) {
+			return broker.Actor{}, broker.ErrCredentialInURL
+		}
+		return d.session(r.Context(), tokens[0])
 	}}
 }
 
@@ -91,10 +121,14 @@ func (d Doors) key(text string, scopes []broker.Scope) (broker.Actor, error) {
 	if err != nil {
 		return broker.Actor{}, err
 	}
-	if len(scopes) > 0 {
-		if err := who.Allow(scopes...); err != nil {
-			return broker.Actor{}, err
-		}
+	switch {
+	case len(scopes) > 0:
+		err = who.Allow(scopes...)
+	case who.Environment == "": // the account's key: where nothing else is asked, it is still nobody's backend
+		err = broker.ErrInsufficientScope.Saying("The API key belongs to no environment")
+	}
+	if err != nil {
+		return broker.Actor{}, err
 	}
 	return who, nil
 }

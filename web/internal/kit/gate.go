@@ -13,7 +13,9 @@ const maxCookies = 100
 // Gate stands in front of every handler.
 type Gate struct {
 	Limiter *Limiter
-	CORS    *CORS
+	// KeyLimit refuses a key that sends too much; nil: each may send what it likes.
+	KeyLimit func(broker.APIKeyID) error
+	CORS     *CORS
 }
 
 // Handler makes a row answer requests.
@@ -53,6 +55,11 @@ func (g *Gate) pass(s *Surface, row *Route, w http.ResponseWriter, r *http.Reque
 		who.IP = e.IP.String()
 	}
 	e.came(who)
+	if g.KeyLimit != nil && who.Kind == broker.ByKey {
+		if err := g.KeyLimit(who.Key); err != nil {
+			return err
+		}
+	}
 	if row.Auth.Pages {
 		if err := g.CORS.afterAuth(w, r, who); err != nil {
 			return err

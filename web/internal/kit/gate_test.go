@@ -138,6 +138,44 @@ func TestPublicRoutesAreLimited(t *testing.T) {
 	}
 }
 
+// Keys are limited where a limit is set, and nobody else by that limit.
+func TestKeysAreLimited(t *testing.T) {
+	now := time.Now()
+	key := kit.Route{Auth: kit.Doors{Keeper: keeper{}}.Either(), Handle: echo}
+	with := func(credential string) *http.Request {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Authorization", "Bearer "+credential)
+		return r
+	}
+	s := newStand()
+	for range 5 {
+		if got := s.do(kit.Surface{}, key, with(goodKey)); got.StatusCode != http.StatusOK {
+			t.Fatalf("without a limit: got %d", got.StatusCode)
+		}
+	}
+	s.gate.KeyLimit = kit.NewKeyLimiter(0.4, 2, func() time.Time { return now }).Take
+	for i, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests, http.StatusTooManyRequests} {
+		got := s.do(kit.Surface{}, key, with(goodKey))
+		if got.StatusCode != want {
+			t.Fatalf("request %d: got %d", i, got.StatusCode)
+		}
+		if want != http.StatusOK && (got.Header.Get("Retry-After") != "3" || got.Header.Get(kit.HeaderErrorCode) != "rate_limited") {
+			t.Errorf("got %v", got.Header)
+		}
+	}
+	if line := s.line(t); line["code"] != "rate_limited" || line["key"] != "key-1" {
+		t.Errorf("the log has %v", line)
+	}
+	for range 3 {
+		if got := s.do(kit.Surface{}, key, with(goodToken)); got.StatusCode != http.StatusOK {
+			t.Errorf("a session: got %d", got.StatusCode)
+		}
+		if got := s.do(kit.Surface{}, kit.Route{Auth: kit.Public, Handle: echo}, httptest.NewRequest(http.MethodGet, "/", nil)); got.StatusCode != http.StatusOK {
+			t.Errorf("nobody: got %d", got.StatusCode)
+		}
+	}
+}
+
 // The actor that a handler gets carries what the audit trail needs.
 func TestActorIsComplete(t *testing.T) {
 	var seen broker.Actor

@@ -2,6 +2,7 @@ package kit
 
 import (
 	"container/list"
+	"math"
 	"net/netip"
 	"sync"
 	"time"
@@ -17,26 +18,11 @@ const (
 	DefaultBurst = 1000 // at once
 )
 
-// maxAddresses bounds what a limiter remembers: about 200 bytes each.
-const maxAddresses = 20_000
+// maxBuckets bounds what a limiter remembers: about 200 bytes each.
+const maxBuckets = 20_000
 
-// Limiter lets each address send only so much. It remembers the addresses that came last; one that is forgotten starts
-// afresh, which costs an attacker as many addresses as are remembered. (A cache that weighs how often an entry is used
-// would serve worse here: it may refuse to remember a newcomer, and so never limit it.)
-type Limiter struct {
-	rate  rate.Limit
-	burst int
-	now   func() time.Time
-
-	mu    sync.Mutex
-	seen  map[netip.Prefix]*list.Element // of *bucket
-	order *list.List                     // the last to come is in front
-}
-
-type bucket struct {
-	address netip.Prefix
-	tokens  *rate.Limiter
-}
+// Limiter lets each address send only so much. An IPv6 client is taken with its whole /64.
+type Limiter struct{ *buckets[netip.Prefix] }
 
 // NewLimiter makes a limiter of so many requests a second and so many at once. Zeros stand for the defaults.
 func NewLimiter(perSecond float64, burst int, now func() time.Time) *Limiter {
@@ -46,18 +32,57 @@ func NewLimiter(perSecond float64, burst int, now func() time.Time) *Limiter {
 	if burst == 0 {
 		burst = DefaultBurst
 	}
-	return &Limiter{
-		rate: rate.Limit(perSecond), burst: burst, now: now,
-		seen: make(map[netip.Prefix]*list.Element), order: list.New(),
-	}
+	return &Limiter{newBuckets[netip.Prefix](perSecond, burst, now)}
 }
 
 // Take lets one request of the address pass. Errors: rate_limited, with the time to come back at.
-func (l *Limiter) Take(a netip.Addr) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.now()
-	r := l.bucket(subscriber(a)).ReserveN(now, 1)
+func (l *Limiter) Take(a netip.Addr) error { return l.take(Subscriber(a)) }
+
+// KeyLimiter lets each API key send only so much.
+type KeyLimiter struct{ *buckets[broker.APIKeyID] }
+
+// NewKeyLimiter makes a limiter of so many requests a second and so many at once; a burst of zero is what a second brings,
+// and at least one.
+func NewKeyLimiter(perSecond float64, burst int, now func() time.Time) *KeyLimiter {
+	if burst == 0 {
+		burst = max(1, int(math.Ceil(min(perSecond, math.MaxInt32))))
+	}
+	return &KeyLimiter{newBuckets[broker.APIKeyID](perSecond, burst, now)}
+}
+
+// Take lets one request with the key pass. Errors: rate_limited, with the time to come back at.
+func (l *KeyLimiter) Take(k broker.APIKeyID) error { return l.take(k) }
+
+// buckets limit the rate of each K. They remember those that came last; one that is forgotten starts afresh, which costs
+// an attacker as many addresses as are remembered. (A cache that weighs how often an entry is used would serve worse here:
+// it may refuse to remember a newcomer, and so never limit it.)
+type buckets[K comparable] struct {
+	rate  rate.Limit
+	burst int
+	now   func() time.Time
+
+	mu    sync.Mutex
+	seen  map[K]*list.Element // of *bucket
+	order *list.List          // the last to come is in front
+}
+
+type bucket[K comparable] struct {
+	of     K
+	tokens *rate.Limiter
+}
+
+func newBuckets[K comparable](perSecond float64, burst int, now func() time.Time) *buckets[K] {
+	return &buckets[K]{
+		rate: rate.Limit(perSecond), burst: burst, now: now,
+		seen: make(map[K]*list.Element), order: list.New(),
+	}
+}
+
+func (b *buckets[K]) take(k K) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := b.now()
+	r := b.tokens(k).ReserveN(now, 1)
 	if wait := r.DelayFrom(now); wait > 0 {
 		r.CancelAt(now)
 		return broker.ErrRateLimited.After(wait)
@@ -65,29 +90,29 @@ func (l *Limiter) Take(a netip.Addr) error {
 	return nil
 }
 
-func (l *Limiter) bucket(p netip.Prefix) *rate.Limiter {
-	if el, ok := l.seen[p]; ok {
-		l.order.MoveToFront(el)
-		return el.Value.(*bucket).tokens
+func (b *buckets[K]) tokens(k K) *rate.Limiter {
+	if el, ok := b.seen[k]; ok {
+		b.order.MoveToFront(el)
+		return el.Value.(*bucket[K]).tokens
 	}
-	if l.order.Len() >= maxAddresses {
-		oldest := l.order.Remove(l.order.Back()).(*bucket)
-		delete(l.seen, oldest.address)
+	if b.order.Len() >= maxBuckets {
+		oldest := b.order.Remove(b.order.Back()).(*bucket[K])
+		delete(b.seen, oldest.of)
 	}
-	b := &bucket{address: p, tokens: rate.NewLimiter(l.rate, l.burst)}
-	l.seen[p] = l.order.PushFront(b)
-	return b.tokens
+	one := &bucket[K]{of: k, tokens: rate.NewLimiter(b.rate, b.burst)}
+	b.seen[k] = b.order.PushFront(one)
+	return one.tokens
 }
 
-// subscriber gives what one client holds: an IPv4 address, or the /64 that every IPv6 subscriber has at least.
-func subscriber(a netip.Addr) netip.Prefix {
+// Subscriber gives what one client holds: an IPv4 address, or the /64 that every IPv6 subscriber has at least.
+func Subscriber(a netip.Addr) netip.Prefix {
 	bits := 32
 	if a.Is6() {
 		bits = 64
 	}
 	p, err := a.Prefix(bits)
 	if err != nil {
-		return netip.Prefix{} // no address: all such requests share one bucket
+		return netip.Prefix{} // no address: all that have none are taken for one
 	}
 	return p
 }

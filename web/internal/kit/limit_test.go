@@ -76,3 +76,36 @@ func TestLimiterForgetsTheOldest(t *testing.T) {
 		t.Errorf("the oldest is still remembered: %v", err)
 	}
 }
+
+func TestKeyLimiter(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		rate  float64
+		burst int
+		want  int // at once
+		wait  time.Duration
+	}{
+		{2, 3, 3, 500 * time.Millisecond},
+		{2.5, 0, 3, 400 * time.Millisecond},
+		{0.1, 0, 1, 10 * time.Second},
+		{4, 1, 1, 250 * time.Millisecond},
+	} {
+		l := kit.NewKeyLimiter(c.rate, c.burst, func() time.Time { return now })
+		for i := range c.want {
+			if err := l.Take("a"); err != nil {
+				t.Fatalf("%+v, request %d: %v", c, i, err)
+			}
+		}
+		err := l.Take("a")
+		if e := broker.AsError(err); !errors.Is(e, broker.ErrRateLimited) || e.RetryAfter != c.wait {
+			t.Errorf("%+v: got %v, back after %v", c, err, e.RetryAfter)
+		}
+		if err := l.Take("b"); err != nil {
+			t.Errorf("%+v: another key: %v", c, err)
+		}
+		now = now.Add(c.wait)
+		if err := l.Take("a"); err != nil {
+			t.Errorf("%+v: when told to come back: %v", c, err)
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// Webhooks implements [broker.WebhookStore].
+func (d *DB) Webhooks(ctx context.Context) ([]*broker.Webhook, error) {
+	var out []*broker.Webhook
+	err := d.read(ctx, "list webhooks", func(c *conn) error {
+		return c.all(func(r *sql.Rows) error {
+			w := new(broker.Webhook)
+			out = append(out, w)
+			return r.Scan((*string)(&w.Environment), &w.URL, &w.SecondaryURL, &w.MuteCreation, &w.MuteRefreshErrors,
+				&w.NoLegacySignature, sealed(&w.Key), &w.Version, sealed(&w.OldKey), when(&w.OldUntil), &w.Managed, doc(&w.Stopped),
+				&w.Revision, when(&w.UpdatedAt))
+		}, `SELECT environment, url, secondary_url, mute_creation, mute_refresh_errors, no_legacy_signature, key, version, old_key,
+			old_until, managed, stopped, revision, updated_at FROM webhooks`)
+	})
+	return out, err
+}
+
+// SaveWebhook implements [broker.WebhookStore].
+func (d *DB) SaveWebhook(ctx context.Context, w *broker.Webhook, t broker.Trail) error {
+	fields := []any{
+		w.URL, w.SecondaryURL, w.MuteCreation, w.MuteRefreshErrors, w.NoLegacySignature, blob(w.Key), w.Version, blob(w.OldKey),
+		micros(w.OldUntil), w.Managed, list(w.Stopped), micros(w.UpdatedAt), string(w.Environment),
+	}
+	return d.write(ctx, "save webhook", func(tx *conn) error {
+		if w.Revision == 0 {
+			_, err := tx.exec(`INSERT INTO webhooks (url, secondary_url, mute_creation, mute_refresh_errors, no_legacy_signature, key,
+					version, old_key, old_until, managed, stopped, updated_at, environment, revision)
+				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`, fields...)
+			if err != nil {
+				return err
+			}
+			return leave(tx, t)
+		}
+		n, err := tx.exec(`UPDATE webhooks SET url = ?, secondary_url = ?, mute_creation = ?, mute_refresh_errors = ?,
+				no_legacy_signature = ?, key = ?, version = ?, old_key = ?, old_until = ?, managed = ?, stopped = ?, updated_at = ?,
+				revision = revision + 1
+			WHERE environment = ? AND revision = ?`, append(fields[:len(fields):len(fields)], w.Revision)...)
+		switch {
+		case err != nil:
+			return err
+		case n == 0:
+			return broker.ErrConflict
+		}
+		return leave(tx, t)
+	})
+}
