@@ -55,7 +55,9 @@ func startChromium(t *testing.T) context.Context {
 	chromium.once.Do(func() {
 		options := append(chromedp.DefaultExecAllocatorOptions[:],
 			chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.Flag("disable-quic", true),
-			chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-popup-blocking", false))
+			chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-popup-blocking", false),
+			// Frames of other sites keep no cookies.
+			chromedp.Flag("test-third-party-cookie-phaseout", true))
 		// Not of the test: the browser outlives it.
 		allocator, stopAllocator := chromedp.NewExecAllocator(context.Background(), options...)
 		ctx, stop := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}))
@@ -130,7 +132,20 @@ func shoot(t *testing.T, ctx context.Context, name string) {
 	if *shots == "" {
 		return
 	}
-	picture, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+	keep(t, ctx, name, chromedp.FullScreenshot(100))
+}
+
+// shootWindow keeps a picture of what the window shows.
+func shootWindow(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	if *shots != "" {
+		keep(t, ctx, name, chromedp.CaptureScreenshot())
+	}
+}
+
+func keep(t *testing.T, ctx context.Context, name string, take chromedp.Action[[]byte]) {
+	t.Helper()
+	picture, err := chromedp.Run(ctx, take)
 	must(t, err)
 	must(t, os.MkdirAll(*shots, 0o755))
 	must(t, os.WriteFile(filepath.Join(*shots, name+".png"), picture, 0o644))

@@ -46,6 +46,7 @@ type flowCookie struct {
 	Token       string `json:"s"` // the session's, so that a failure can lead back to the form
 	Integration string `json:"i"` // its key
 	SetAt       int64  `json:"t"` // seconds since 1970
+	manner
 }
 
 // jar keeps flow cookies in the browser.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/web/internal/kit"
@@ -16,7 +15,8 @@ type stopped struct {
 	err      error
 	app      string // what end users call it; empty: unknown
 	provider string
-	retry    string // address to try again at; empty: there is none
+	retry    string  // address to try again at; empty: there is none
+	manner   *manner // nil: as the request asks
 }
 
 func (s *stopped) Error() string { return s.err.Error() }
@@ -52,13 +52,12 @@ func (u *UI) nameOf(ctx context.Context, who broker.Actor, key string) string {
 
 // fail shows the page of a failure: what happened, what to do about it, and what to tell those who can help.
 func (u *UI) fail(w http.ResponseWriter, r *http.Request, err error) {
-	e := broker.AsError(err)
-	if err := u.render(w, r, kit.Status(e.Kind), failureView(u.failurePage(r, err, e)), ""); err != nil {
+	if err := u.failed(w, r, err); err != nil {
 		kit.Fail(w, r, broker.ErrInternal.Because(err))
 	}
 }
 
-func (u *UI) failurePage(r *http.Request, err error, e *broker.Error) failurePage {
+func (u *UI) failed(w http.ResponseWriter, r *http.Request, err error) error {
 	var stop stopped
 	var flow broker.FlowError
 	if s := (*stopped)(nil); errors.As(err, &s) {
@@ -67,33 +66,40 @@ func (u *UI) failurePage(r *http.Request, err error, e *broker.Error) failurePag
 	if f := (*broker.FlowError)(nil); errors.As(err, &f) {
 		flow = *f
 	}
-	say := u.sayer(cmp.Or(stop.app, label(flow.Environment)), cmp.Or(stop.provider, flow.Provider))
-	text := u.texts.failure(e.Code)
-	page := failurePage{
-		frame: u.result(say(text.Title)), Text: say(text.Text), Next: say(text.Next), Calm: text.Calm,
-		Retry: stop.retry, Code: e.Code, RequestID: kit.RequestID(r),
+	l := u.failureLook(r, err)
+	if stop.manner != nil {
+		l = stop.manner.look(r)
 	}
+	e := broker.AsError(err)
+	app, provider := cmp.Or(stop.app, label(flow.Environment)), cmp.Or(stop.provider, flow.Provider)
+	page := u.failurePage(l, app, provider, e.Code)
+	page.Retry, page.RequestID = stop.retry, kit.RequestID(r)
+	say := l.sayer(app, provider)
 	if flow.Detail != "" {
-		page.Said, page.Detail = say(u.texts.ProviderSaid), flow.Detail
+		page.Said, page.Detail = say(l.ProviderSaid), flow.Detail
 	}
-	if page.Address = webAddress(flow.ReturnURL, true); page.Address != "" {
-		page.Link = say(u.texts.DoneReturn)
+	if page.Address = webAddress(flow.ReturnURL, true); page.Address != "" && l.Parent == "" {
+		page.Link = say(l.DoneReturn)
+	} else {
+		page.Address = ""
 	}
-	page.Outcome = u.outcome(flow.Session, flow.Environment, message{Status: "error", ErrorCode: e.Code}, "")
-	return page
+	page.Outcome = u.outcome(l.manner, flow.Session, flow.Environment, message{Status: "error", ErrorCode: e.Code},
+		told{"nango_oauth_callback_error", toldCallback{inOne(page.Title, page.Text), errorCallback}})
+	return u.render(w, r, kit.Status(e.Kind), failureView(page), l.rules(""))
 }
 
-// sayer fills the names into texts, or what stands for them where they are unknown. A name keeps its letters, but what
-// stands for one begins a sentence as words do.
-func (u *UI) sayer(app, provider string) func(string) string {
-	app, provider = cmp.Or(app, u.texts.TheApp), cmp.Or(provider, u.texts.Provider)
-	return func(text string) string {
-		text = fill(text, "{app}", app, "{provider}", provider)
-		if strings.HasPrefix(text, u.texts.TheApp) || strings.HasPrefix(text, u.texts.Provider) {
-			return strings.ToUpper(text[:1]) + text[1:]
-		}
-		return text
-	}
+// toldCallback is how the Nango client is told by a callback page that a sign-in failed.
+type toldCallback struct {
+	Message string `json:"message"`
+	Type    string `json:"errorType"`
+}
+
+// failurePage says in words what a code means.
+func (u *UI) failurePage(l look, app, provider, code string) failurePage {
+	say, text := l.sayer(app, provider), l.failure(code)
+	page := failurePage{frame: u.result(l, say(text.Title)), Text: say(text.Text), Next: say(text.Next), Calm: text.Calm, Code: code}
+	page.tell(tellError, toldError{errorType(code), inOne(page.Title, page.Text)})
+	return page
 }
 
 // label gives what end users call an environment; empty: it is unknown.

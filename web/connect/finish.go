@@ -10,8 +10,11 @@ import (
 	"github.com/coatcheck/coatcheck/broker"
 )
 
-// done says that a connection was made of what was typed.
+// done says that a connection was made of what was typed, or how the sign-in ended that an embedded page waited for.
 func (u *UI) done(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
+	if q := r.URL.Query(); q.Has(paramResult) {
+		return u.ended(w, r, who, q.Get(paramResult))
+	}
 	var n note
 	err := securecookie.DecodeMulti(noteName, r.URL.Query().Get(paramNote), &n, u.notes...)
 	if err != nil || n.Session != who.Session {
@@ -25,8 +28,13 @@ func (u *UI) done(w http.ResponseWriter, r *http.Request, who broker.Actor) erro
 	if err != nil {
 		return err
 	}
+	l, err := u.look(r, who)
+	if err != nil {
+		return err
+	}
+	key := r.PathValue("key")
 	return u.showDone(w, r, success{
-		name: u.nameOf(r.Context(), who, r.PathValue("key")), connection: n.Connection, again: n.Reconnected, session: session,
+		look: l, name: u.nameOf(r.Context(), who, key), integration: key, connection: n.Connection, again: n.Reconnected, session: session,
 		env: env, returnURL: session.ReturnURL,
 	})
 }
@@ -43,10 +51,11 @@ func (u *UI) callback(w http.ResponseWriter, r *http.Request, who broker.Actor) 
 		IP: who.IP, RequestID: who.RequestID,
 	})
 	if err != nil {
-		return &stopped{err: err, retry: u.retry(r, cookie, err)}
+		return &stopped{err: err, manner: &cookie.manner, retry: u.retry(r, cookie, err)}
 	}
 	return u.showDone(w, r, success{
-		name: o.Facts.DisplayName, connection: o.Key, again: o.Reconnected, session: o.Session, env: o.Environment, returnURL: o.ReturnURL,
+		look: cookie.look(r), callback: true, name: o.Facts.DisplayName, integration: o.Integration, connection: o.Key,
+		again: o.Reconnected, session: o.Session, env: o.Environment, returnURL: o.ReturnURL,
 	})
 }
 
@@ -64,7 +73,7 @@ func (u *UI) retry(r *http.Request, cookie flowCookie, err error) string {
 	if _, err := u.broker.ConnectForm(r.Context(), who, cookie.Integration); err != nil {
 		return ""
 	}
-	return address(formPath(cookie.Integration), cookie.Token)
+	return cookie.address(formPath(cookie.Integration), cookie.Token)
 }
 
 // reposted are the parameters of a provider's POST that are sent on. Every value of each is, so that a repeated one is
@@ -80,37 +89,56 @@ func (u *UI) repost(w http.ResponseWriter, r *http.Request, _ broker.Actor) erro
 	if err := parseForm(r); err != nil {
 		return err
 	}
-	page := repostPage{frame: u.result(u.texts.RepostTitle), Action: r.URL.EscapedPath()}
+	l := manner{}.look(r)
+	page := repostPage{frame: u.result(l, l.RepostTitle), Action: r.URL.EscapedPath()}
 	for _, name := range reposted {
 		for _, value := range r.PostForm[name] {
 			page.Fields = append(page.Fields, param{name, value})
 		}
 	}
-	return u.render(w, r, http.StatusOK, repostView(page), "")
+	return u.render(w, r, http.StatusOK, repostView(page), l.rules(""))
 }
 
 // success is what the page says that tells of one.
 type success struct {
-	name       string // what was connected; empty: it is gone
-	connection string // its key
-	again      bool
-	session    *broker.Session // nil: none
-	env        *broker.Environment
-	returnURL  string
+	look
+	callback    bool   // the provider has just sent the browser back
+	name        string // what was connected; empty: it is gone
+	integration string // its key
+	connection  string // its key
+	again       bool
+	session     *broker.Session // nil: none
+	env         *broker.Environment
+	returnURL   string
 }
 
 func (u *UI) showDone(w http.ResponseWriter, r *http.Request, s success) error {
-	say := u.sayer(label(s.env), s.name)
-	title := u.texts.DoneTitle
+	say := s.sayer(label(s.env), s.name)
+	title := s.DoneTitle
 	if s.again {
-		title = u.texts.DoneAgainTitle
+		title = s.DoneAgainTitle
 	}
-	page := donePage{frame: u.result(say(title)), Text: say(u.texts.DoneText)}
+	page := donePage{frame: u.result(s.look, say(title)), Text: say(s.DoneText)}
+	if s.Parent != "" {
+		s.returnURL = "" // the app's page is there already
+	}
+	if page.Embed != nil {
+		page.Text = say(s.DoneEmbedded)
+		page.tell(tellConnect, toldConnection{s.integration, s.connection})
+		return u.render(w, r, http.StatusOK, doneView(page), s.rules(""))
+	}
 	if page.Address = webAddress(s.returnURL, true); page.Address != "" {
-		page.Text, page.Link, page.Return = say(u.texts.DoneLater), say(u.texts.DoneReturn), page.Address
+		page.Text, page.Link, page.Return = say(s.DoneLater), say(s.DoneReturn), page.Address
 	}
-	page.Outcome = u.outcome(s.session, s.env, message{Status: "success", ConnectionID: s.connection}, page.Address)
-	return u.render(w, r, http.StatusOK, doneView(page), "")
+	var also any
+	if s.callback {
+		also = kind{"nango_oauth_callback_success"}
+	}
+	page.Outcome = u.outcome(s.manner, s.session, s.env, message{Status: "success", ConnectionID: s.connection}, also)
+	if page.Outcome != nil {
+		page.Outcome.Return = page.Address
+	}
+	return u.render(w, r, http.StatusOK, doneView(page), s.rules(""))
 }
 
 // message is what a page tells its opener: ids and codes alone.
@@ -123,21 +151,35 @@ type message struct {
 	ErrorCode    string           `json:"error_code,omitempty"`
 }
 
-// outcome addresses a message to the origins that the session allows. Without a session there is nobody to tell.
-func (u *UI) outcome(s *broker.Session, e *broker.Environment, m message, returnURL string) *outcome {
+// kind is a message that says nothing but what it is.
+type kind struct {
+	Type string `json:"type"`
+}
+
+// outcome addresses a message to the origins that the session allows, and what the Nango client knows it as, if that is not
+// nil. Without a session there is nobody to tell.
+func (u *UI) outcome(how manner, s *broker.Session, e *broker.Environment, m message, also any) *outcome {
 	if s == nil || e == nil {
 		return nil
 	}
 	m.Type, m.Version, m.SessionID = "coatcheck:connect", 1, s.ID
+	if how.Parent != "" {
+		// The page that opened this one is ours, inside the app's. It asks the server, and this makes it ask now.
+		return &outcome{Message: toJSON(m), Origins: toJSON([]string{u.broker.PublicURL()})}
+	}
 	origins := u.broker.Origins(e, s)
 	if origins == nil {
 		origins = []string{}
 	}
-	return &outcome{
-		Message: toJSON(m), Origins: toJSON(origins), Return: returnURL,
+	o := &outcome{
+		Message: toJSON(m), Origins: toJSON(origins),
 		// No list of origins: on this machine, and only there, any other page of it will do.
 		AnyLocal: len(origins) == 0 && u.broker.DevMode(),
 	}
+	if also != nil {
+		o.Also = toJSON(also)
+	}
+	return o
 }
 
 // toJSON writes what cannot fail to be written: strings.

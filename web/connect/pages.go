@@ -18,8 +18,13 @@ func (u *UI) list(w http.ResponseWriter, r *http.Request, who broker.Actor) erro
 	if err != nil {
 		return err
 	}
+	l, err := u.look(r, who)
+	if err != nil {
+		return err
+	}
+	token := r.URL.Query().Get(paramToken)
 	if len(integrations) == 1 {
-		return u.showForm(w, r, who, visit{token: r.URL.Query().Get(paramToken), key: integrations[0].Key})
+		return u.showForm(w, r, who, visit{look: l, token: token, key: integrations[0].Key})
 	}
 	env, err := u.broker.Environment(who)
 	if err != nil {
@@ -29,24 +34,23 @@ func (u *UI) list(w http.ResponseWriter, r *http.Request, who broker.Actor) erro
 	if err != nil {
 		return err
 	}
-	token := r.URL.Query().Get(paramToken)
-	items := u.items(integrations, session, token)
+	items := u.items(l, integrations, session, token)
 	page := listPage{
-		frame: u.frame(fill(u.texts.ListTitle, "{app}", env.Label())), Lead: u.texts.ListLead,
+		frame: u.frame(l, fill(l.ListTitle, "{app}", env.Label())), Lead: l.ListLead,
 		Address: listPath, Token: token, Query: strings.TrimSpace(r.URL.Query().Get(paramQuery)),
 		Search: len(items) >= searchFrom, Items: items,
-		Empty: fill(u.texts.ListEmpty, "{app}", env.Label()),
+		Empty: fill(l.ListEmpty, "{app}", env.Label()),
 	}
 	page.Whole = page.Query == ""
 	if !page.Whole {
 		page.Items = matching(items, page.Query)
-		page.Empty = u.texts.ListNone
+		page.Empty = l.ListNone
 	}
-	return u.render(w, r, http.StatusOK, listView(page), "")
+	return u.render(w, r, http.StatusOK, listView(page), l.rules(""))
 }
 
 // items makes the list. What cannot be connected is left out.
-func (u *UI) items(integrations []*broker.Integration, s *broker.Session, token string) []listItem {
+func (u *UI) items(l look, integrations []*broker.Integration, s *broker.Session, token string) []listItem {
 	items := make([]listItem, 0, len(integrations))
 	for _, i := range integrations {
 		facts, err := u.broker.Provider(i.Provider)
@@ -56,7 +60,7 @@ func (u *UI) items(integrations []*broker.Integration, s *broker.Session, token 
 		_, connected := s.Ended(i.ID)
 		name := displayName(i, facts)
 		item := listItem{
-			Name: name, Address: address(formPath(i.Key), token), Tile: tileOf(name), Connected: connected,
+			Name: name, Address: l.address(formPath(i.Key), token), Tile: tileOf(name), Connected: connected,
 		}
 		if name != facts.DisplayName {
 			item.Detail = facts.DisplayName
@@ -79,11 +83,16 @@ func matching(items []listItem, query string) []listItem {
 
 // form shows the form of one integration.
 func (u *UI) form(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
-	return u.showForm(w, r, who, visit{token: r.URL.Query().Get(paramToken), key: r.PathValue("key")})
+	l, err := u.look(r, who)
+	if err != nil {
+		return err
+	}
+	return u.showForm(w, r, who, visit{look: l, token: r.URL.Query().Get(paramToken), key: r.PathValue("key")})
 }
 
 // visit is one look at a form: a first one, or one after a refusal.
 type visit struct {
+	look
 	token, key string
 	typed      map[string]string
 	refusal    *broker.Error // nil: a first look
@@ -101,15 +110,15 @@ func (u *UI) showForm(w http.ResponseWriter, r *http.Request, who broker.Actor, 
 	}
 	page := u.formPage(form, at)
 	page.CSRF = u.guard.token(form.Session.ID)
-	if len(integrations) > 1 {
-		page.BackAddress = address(listPath, at.token)
+	if len(integrations) > 1 && at.Attempt == "" {
+		page.BackAddress = at.address(listPath, at.token)
 	}
 	status := http.StatusOK
 	if at.refusal != nil {
 		u.explain(&page, form, at)
 		status = kit.Status(at.refusal.Kind)
 	}
-	return u.render(w, r, status, formView(page), plainOrigin(form.AuthorizationOrigin))
+	return u.render(w, r, status, formView(page), at.rules(plainOrigin(form.AuthorizationOrigin)))
 }
 
 // scopesShown is how many scopes a form shows before it folds the rest away.
@@ -119,28 +128,36 @@ func (u *UI) formPage(f *broker.ConnectForm, at visit) formPage {
 	app, provider := f.Environment.Label(), formName(f)
 	say := func(text string) string { return fill(text, "{app}", app, "{provider}", provider) }
 	page := formPage{
-		frame: u.frame(say(u.texts.FormTitle)), App: tileOf(app), Provider: tileOf(provider),
-		Action: formPath(f.Integration.Key), Token: at.token, AppName: app, Button: u.texts.Connect,
-		Scopes: f.Scopes, HelpLabel: say(u.texts.Help), HelpAddress: webAddress(f.DocsConnect, false),
+		frame: u.frame(at.look, say(at.FormTitle)), App: tileOf(app), Provider: tileOf(provider),
+		Action: formPath(f.Integration.Key), Token: at.token, AppName: app, Button: at.Connect,
+		Scopes: f.Scopes, HelpLabel: say(at.Help), HelpAddress: webAddress(f.DocsConnect, false),
 	}
 	if f.Reconnecting {
-		page.Title, page.Button = say(u.texts.RepairTitle), u.texts.Reconnect
+		page.Title, page.Button = say(at.RepairTitle), at.Reconnect
 	}
-	page.Account, page.AccountAlso = account(u.texts, f.Session.EndUser)
-	page.Warning = u.texts.WhoWarning
-	if page.Account == u.texts.WhoUnknown {
-		page.Warning = u.texts.WhoUnknownWarning
+	page.Attempt = at.Attempt
+	if f.Facts.Interactive && page.Embed != nil {
+		page.Away = &awayView{
+			Title: say(at.AwayTitle), Address: at.address(page.Action+"/attempt", at.token), Result: at.address(page.Action+"/done", at.token),
+			Closed:  toJSON(toldError{"window_closed", inOne(at.ClosedTitle, at.ClosedText)}),
+			Blocked: toJSON(toldError{"blocked_by_browser", inOne(at.BlockedTitle, at.BlockedText)}),
+		}
+	}
+	page.Account, page.AccountAlso = account(at.texts, f.Session.EndUser)
+	page.Warning = at.WhoWarning
+	if page.Account == at.WhoUnknown {
+		page.Warning = at.WhoUnknownWarning
 	}
 	if len(f.Scopes) > scopesShown+1 {
 		page.Scopes, page.MoreScopes = f.Scopes[:scopesShown], f.Scopes[scopesShown:]
-		page.MoreLabel = fill(u.texts.ScopesMore, "{count}", strconv.Itoa(len(f.Scopes)))
+		page.MoreLabel = fill(at.ScopesMore, "{count}", strconv.Itoa(len(f.Scopes)))
 	}
-	page.Lead = say(u.lead(f))
+	page.Lead = say(lead(at.texts, f))
 	switch {
 	case f.Facts.Interactive:
-		page.Reassurance = say(u.texts.StaysWithProvider)
+		page.Reassurance = say(at.StaysWithProvider)
 	case len(f.Ask) > 0:
-		page.Reassurance = u.texts.StoredEncrypted
+		page.Reassurance = at.StoredEncrypted
 	}
 	for i, ask := range f.Ask {
 		v := u.field(f, i, ask, at.typed)
@@ -152,16 +169,16 @@ func (u *UI) formPage(f *broker.ConnectForm, at visit) formPage {
 	return page
 }
 
-func (u *UI) lead(f *broker.ConnectForm) string {
+func lead(t *texts, f *broker.ConnectForm) string {
 	switch {
 	case f.Facts.Interactive && len(f.Ask) > 0:
-		return u.texts.LeadSignInFields
+		return t.LeadSignInFields
 	case f.Facts.Interactive:
-		return u.texts.LeadSignIn
+		return t.LeadSignIn
 	case len(f.Ask) > 0:
-		return u.texts.LeadFields
+		return t.LeadFields
 	}
-	return u.texts.LeadNothing
+	return t.LeadNothing
 }
 
 // formName is how the form calls what is connected.
@@ -233,14 +250,15 @@ func (u *UI) explain(page *formPage, f *broker.ConnectForm, at visit) {
 		v.Focus = true
 		switch {
 		case at.typed[v.Name] == "":
-			v.Problem = u.texts.FieldMissing
+			v.Problem = at.FieldMissing
 		case v.Placeholder != "" && !f.Ask[i].Secret:
-			v.Problem = say(u.texts.FieldExample, v.Placeholder)
+			v.Problem = say(at.FieldExample, v.Placeholder)
 		default:
-			v.Problem = say(u.texts.FieldWrong, "")
+			v.Problem = say(at.FieldWrong, "")
 		}
 		return
 	}
-	text := u.texts.failure(at.refusal.Code)
+	text := at.failure(at.refusal.Code)
 	page.Alert = &alertView{Title: say(text.Title, ""), Text: say(text.Text, "")}
+	page.tell(tellError, toldError{errorType(at.refusal.Code), inOne(page.Alert.Title, page.Alert.Text)})
 }

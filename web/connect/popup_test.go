@@ -27,7 +27,7 @@ addEventListener("message", (e) => {
   document.getElementById("told").append(li);
 });
 document.getElementById("open").addEventListener("click", () => {
-  const popup = open({{.}}, "connect", "popup,width=500,height=600");
+  const popup = window.popup = open({{.}}, "connect", "popup,width=500,height=600");
   const timer = setInterval(() => {
     if (popup.closed) {
       clearInterval(timer);
@@ -113,7 +113,8 @@ func (c *popupCase) open(t *testing.T, browser context.Context) (app, popup cont
 	t.Helper()
 	app = tab(t, browser)
 	must(t, chromedp.Do(app, chromedp.Navigate(byName(c.app))))
-	opened := chromedp.WaitNewTarget(app, func(*target.Info) bool { return true })
+	// Other tests open windows in the same browser.
+	opened := chromedp.WaitNewTarget(app, func(i *target.Info) bool { return strings.HasPrefix(i.URL, c.site.server.URL) })
 	must(t, chromedp.Do(app, chromedp.Click(chromedp.CSS("#open"))))
 	popup, cancel := chromedp.NewContext(app, chromedp.WithTargetID(<-opened))
 	t.Cleanup(cancel)
@@ -155,7 +156,7 @@ func TestBrowserPopupTellsItsApp(t *testing.T) {
 			}
 			got := toldTo(t, app)
 			if strings.Count(got, "coatcheck:connect") != 1 || !strings.HasPrefix(got, c.site.server.URL+" ") ||
-				!strings.Contains(got, made[0].Key) || !strings.Contains(got, `"status":"success"`) {
+				strings.Count(got, "nango_oauth_callback_success") != 1 || !strings.Contains(got, made[0].Key) || !strings.Contains(got, `"status":"success"`) {
 				t.Errorf("the app was told %q", got)
 			}
 			if list := said(); len(list) > 0 {
@@ -163,6 +164,21 @@ func TestBrowserPopupTellsItsApp(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestBrowserPopupSpeaksNango fails, and waits to be told that its app has heard.
+func TestBrowserPopupSpeaksNango(t *testing.T) {
+	t.Parallel()
+	c := newPopupCase(t, func(app string) []string { return []string{app} })
+	c.site.catalogue["github"].refuse = &broker.ProviderError{Class: broker.GrantLost, Code: "invalid_grant"}
+	app, popup := c.open(t, startChromium(t))
+	signInBy(t, popup)
+	must(t, chromedp.Do(app, chromedp.WaitVisible(chromedp.Search("//li[contains(., 'nango_oauth_callback_error')]"))))
+	if got := toldTo(t, app); !strings.Contains(got, `"errorType":"connection_validation_failed"`) {
+		t.Errorf("the app was told %q", got)
+	}
+	must(t, chromedp.Do(app, chromedp.Evaluate[chromedp.Void](`popup.postMessage({type: "nango_oauth_callback_ack"}, "*")`),
+		chromedp.WaitVisible(chromedp.Search("//p[text()='closed']"))))
 }
 
 // TestBrowserTellsNoOtherApp opens the popup from an origin that the environment does not allow.

@@ -63,6 +63,12 @@ func hostilePages(t *testing.T) map[string]answer {
 		"stranger": v.get(link("/connect/to/"+url.PathEscape(hostile), token)),
 		"repost":   v.do(http.MethodPost, "/oauth/callback", url.Values{"state": {hostile}, "code": {hostile}}, nil),
 	}
+	for name, path := range map[string]string{"list": "/connect/", "form": "/connect/to/login", "typed": "/connect/to/typed", "stranger": "/connect/to/" + url.PathEscape(hostile)} {
+		pages["embedded "+name] = v.framed(link(path, token), app)
+		pages["lured "+name] = v.framed(link(path, token)+"&lang="+url.QueryEscape(hostile)+"&theme="+url.QueryEscape(hostile)+"&q=x", hostile)
+	}
+	pages["embedded done"] = v.framed(sent.Header.Get("Location"), app)
+	pages["boot"] = v.do(http.MethodGet, "/connect/?apiURL="+url.QueryEscape(hostile)+"&lang="+url.QueryEscape(hostile), nil, nil)
 	_, fresh := s.session(t, broker.SessionInput{})
 	s.catalogue["typed"].refuse = &broker.ProviderError{Class: broker.GrantLost, Code: hostile, Text: hostile}
 	wrong.Set("session_token", fresh)
@@ -122,11 +128,15 @@ func TestEveryPageHasItsPolicy(t *testing.T) {
 			continue
 		}
 		nonce, forms := found[1], "'self'"
-		if name == "form" {
+		if strings.HasSuffix(name, "form") {
 			forms += " https://github.example"
 		}
+		around := "'none'"
+		if name == "boot" || strings.HasPrefix(name, "embedded") {
+			around = app
+		}
 		want := "default-src 'none'; script-src 'nonce-" + nonce + "'; style-src 'nonce-" + nonce + "'; img-src 'self' data:; " +
-			"connect-src 'self'; base-uri 'none'; form-action " + forms + "; frame-ancestors 'none'"
+			"connect-src 'self'; base-uri 'none'; form-action " + forms + "; frame-ancestors " + around
 		if got := h.Get("Content-Security-Policy"); got != want {
 			t.Errorf("%s: policy %q", name, got)
 		}
@@ -161,8 +171,8 @@ func TestRoutesAreKnown(t *testing.T) {
 		}
 	}
 	want := []string{
-		"GET /connect session in link", "GET /connect/to/{key} session in link", "POST /connect/to/{key} session in form",
-		"GET /connect/to/{key}/done session in link",
+		"GET /connect session in link or told to a frame", "GET /connect/to/{key} session in link", "POST /connect/to/{key} session in form",
+		"GET /connect/to/{key}/done session in link", "GET /connect/to/{key}/attempt session in link",
 		"GET /connect/start session sealed in link", "POST /connect/start session sealed in form",
 		"GET /oauth/callback public", "POST /oauth/callback public", "GET /oauth2/callback public", "POST /oauth2/callback public",
 		"GET /oauth/callback/{integration} public", "POST /oauth/callback/{integration} public",

@@ -23,11 +23,15 @@ func (u *UI) submit(w http.ResponseWriter, r *http.Request, who broker.Actor) er
 	if err != nil {
 		return u.stop(r, who, key, err)
 	}
+	l, err := u.look(r, who)
+	if err != nil {
+		return err
+	}
 	typed := typedFields(form.Ask, r.PostForm)
 	if form.Facts.Interactive {
-		err = u.leave(w, r, who, form, kit.Start{Token: token, Key: key, Fields: typed})
+		err = u.leave(w, r, who, l, form, kit.Start{Token: token, Key: key, Fields: typed, Channel: l.Attempt})
 	} else {
-		err = u.store(w, r, who, form, token, typed)
+		err = u.store(w, r, who, l, form, token, typed)
 	}
 	if err == nil {
 		return nil
@@ -38,7 +42,7 @@ func (u *UI) submit(w http.ResponseWriter, r *http.Request, who broker.Actor) er
 	}
 	w.Header().Set(kit.HeaderErrorCode, refusal.Code)
 	kit.EventOf(r).Note(slog.String("code", refusal.Code))
-	return u.showForm(w, r, who, visit{token: token, key: key, typed: typed, refusal: refusal})
+	return u.showForm(w, r, who, visit{look: l, token: token, key: key, typed: typed, refusal: refusal})
 }
 
 // correctable reports whether sending the form again can help, so that it is shown again.
@@ -75,7 +79,7 @@ func undecorated(value string, f broker.Field) string {
 }
 
 // leave starts a flow and sends the browser to the provider.
-func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *broker.ConnectForm, s kit.Start) error {
+func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, l look, f *broker.ConnectForm, s kit.Start) error {
 	started, err := u.broker.StartFlow(r.Context(), who, s.Key, broker.ConnectInput{
 		Fields: onlyAsked(s.Fields, f), Params: s.Params, Channel: s.Channel,
 	})
@@ -86,7 +90,7 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 	if err != nil || target.Scheme != "https" && target.Scheme != "http" || target.Host == "" {
 		return broker.ErrProviderURLInvalid
 	}
-	cookie := flowCookie{Browser: started.Browser.Reveal(), Integration: s.Key}
+	cookie := flowCookie{Browser: started.Browser.Reveal(), Integration: s.Key, manner: l.manner}
 	if s.Channel == "" {
 		cookie.Token = s.Token // where somebody waits for the result, a second try begins there
 	}
@@ -94,13 +98,13 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 		return broker.ErrInternal.Because(err)
 	}
 	if r.Method == http.MethodGet || r.Header.Get("Sec-Fetch-Mode") == "" {
-		redirect(w, target.String())
+		redirect(w, target.String(), nil)
 		return nil
 	}
 	say := func(text string) string { return fill(text, "{provider}", formName(f), "{host}", target.Hostname()) }
-	page := goPage{frame: u.result(say(u.texts.GoTitle)), Lead: say(u.texts.GoLead), Link: say(u.texts.GoLink)}
+	page := goPage{frame: u.result(l, say(l.GoTitle)), Lead: say(l.GoLead), Link: say(l.GoLink)}
 	page.GoTo = target.String()
-	return u.render(w, r, http.StatusOK, goView(page), "")
+	return u.render(w, r, http.StatusOK, goView(page), l.rules(""))
 }
 
 // onlyAsked drops what the provider does not ask for.
@@ -124,7 +128,7 @@ type note struct {
 const noteName = "note"
 
 // store makes a connection of what was typed and goes on to the page that says so, which can be loaded again.
-func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, f *broker.ConnectForm, token string, typed map[string]string) error {
+func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, l look, f *broker.ConnectForm, token string, typed map[string]string) error {
 	o, err := u.broker.Connect(r.Context(), who, f.Integration.Key, broker.ConnectInput{Fields: typed})
 	if err != nil {
 		return err
@@ -133,6 +137,6 @@ func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, f *
 	if err != nil {
 		return broker.ErrInternal.Because(err)
 	}
-	redirect(w, address(formPath(f.Integration.Key)+"/done", token, paramNote, text))
+	redirect(w, l.address(formPath(f.Integration.Key)+"/done", token, param{paramNote, text}), l.ancestors)
 	return nil
 }

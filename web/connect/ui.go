@@ -32,7 +32,6 @@ type Deps struct {
 type UI struct {
 	broker *broker.Broker
 	assets *static.Assets
-	texts  *texts
 	guard  *guard
 	jar    *jar
 	notes  []securecookie.Codec // what a page hands to the next one in its address
@@ -60,7 +59,7 @@ func New(d Deps) (*UI, error) {
 	}
 	secure := strings.HasPrefix(d.Broker.PublicURL(), "https://")
 	return &UI{
-		broker: d.Broker, assets: d.Assets, texts: &english, guard: g, notes: notes,
+		broker: d.Broker, assets: d.Assets, guard: g, notes: notes,
 		jar: &jar{codecs: cookies, secure: secure, now: d.Broker.Now},
 	}, nil
 }
@@ -77,14 +76,16 @@ var callbackPaths = []string{"/oauth/callback", "/oauth2/callback", "/oauth/call
 // Surface lists the pages.
 func (u *UI) Surface() kit.Surface {
 	link := kit.Auth{Name: "session in link", Limited: true, Check: u.byLink}
+	first := kit.Auth{Name: "session in link or told to a frame", Limited: true, Check: u.byLinkOrFrame}
 	form := kit.Auth{Name: "session in form", Limited: true, Check: u.byForm}
 	sealedLink := kit.Auth{Name: "session sealed in link", Limited: true, Check: u.bySealedLink}
 	sealedForm := kit.Auth{Name: "session sealed in form", Limited: true, Check: u.bySealedForm}
 	routes := []kit.Route{
-		{Method: http.MethodGet, Path: "/connect", Auth: link, Handle: u.list},
+		{Method: http.MethodGet, Path: "/connect", Auth: first, Handle: u.openList},
 		{Method: http.MethodGet, Path: "/connect/to/{key}", Auth: link, Handle: u.form},
 		{Method: http.MethodPost, Path: "/connect/to/{key}", Auth: form, MaxBody: maxForm, Handle: u.submit},
 		{Method: http.MethodGet, Path: "/connect/to/{key}/done", Auth: link, Handle: u.done},
+		{Method: http.MethodGet, Path: "/connect/to/{key}/attempt", Auth: link, Handle: u.attempt},
 		{Method: http.MethodGet, Path: startPath, Auth: sealedLink, Handle: u.startPage},
 		{Method: http.MethodPost, Path: startPath, Auth: sealedForm, MaxBody: maxForm, Handle: u.startSubmit},
 	}
@@ -92,6 +93,9 @@ func (u *UI) Surface() kit.Surface {
 		routes = append(routes,
 			kit.Route{Method: http.MethodGet, Path: path, Auth: kit.Public, Handle: u.callback},
 			kit.Route{Method: http.MethodPost, Path: path, Auth: kit.Public, MaxBody: maxCallback, Handle: u.repost})
+	}
+	for i := range routes {
+		routes[i].Handle = remembering(routes[i].Handle)
 	}
 	return kit.Surface{Name: "connect", Routes: routes, Fail: u.fail}
 }
@@ -136,28 +140,24 @@ const (
 	paramNote  = "note"
 )
 
-// address makes the address of a page of a session.
-func address(path, token string, more ...string) string {
-	q := url.Values{paramToken: {token}}
-	for i := 0; i+1 < len(more); i += 2 {
-		q.Set(more[i], more[i+1])
-	}
-	return path + "?" + q.Encode()
-}
-
 const listPath = "/connect/"
 
 func formPath(key string) string { return listPath + "to/" + url.PathEscape(key) }
 
-// render writes a page. It is rendered whole first, so that an error is a page of its own. formTo is an origin besides
-// our own that the page's form may lead to, "" for none.
-func (u *UI) render(w http.ResponseWriter, r *http.Request, status int, page templ.Component, formTo string) error {
+// rules are what differs between the policies of pages.
+type rules struct {
+	formTo    string   // an origin besides our own that the page's form may lead to; empty: none
+	ancestors []string // what pages may have this one inside them; empty: none
+}
+
+// render writes a page. It is rendered whole first, so that an error is a page of its own.
+func (u *UI) render(w http.ResponseWriter, r *http.Request, status int, page templ.Component, what rules) error {
 	nonce := newNonce()
 	var buf bytes.Buffer
 	if err := page.Render(templ.WithNonce(r.Context(), nonce), &buf); err != nil {
 		return fmt.Errorf("render the page: %w", err)
 	}
-	headers(w, policy(nonce, formTo))
+	headers(w, policy(nonce, what))
 	kit.WriteBody(w, status, "text/html; charset=utf-8", buf.Bytes())
 	return nil
 }
@@ -174,8 +174,8 @@ func headers(w http.ResponseWriter, csp string) {
 }
 
 // redirect sends the browser on after a form, with a GET.
-func redirect(w http.ResponseWriter, target string) {
-	headers(w, "default-src 'none'; frame-ancestors 'none'")
+func redirect(w http.ResponseWriter, target string, ancestors []string) {
+	headers(w, "default-src 'none'; frame-ancestors "+sources(ancestors))
 	w.Header().Set("Location", target)
 	w.WriteHeader(http.StatusSeeOther)
 }
@@ -188,13 +188,21 @@ func newNonce() string {
 
 // policy says what a page may load and do. Scripts and styles need the nonce, from wherever they come: the proxy answers
 // on our own origin with what strangers wrote, so 'self' is no proof.
-func policy(nonce, formTo string) string {
+func policy(nonce string, what rules) string {
 	forms := "'self'"
-	if formTo != "" {
-		forms += " " + formTo
+	if what.formTo != "" {
+		forms += " " + what.formTo
 	}
 	return "default-src 'none'; script-src 'nonce-" + nonce + "'; style-src 'nonce-" + nonce + "'; img-src 'self' data:; " +
-		"connect-src 'self'; base-uri 'none'; form-action " + forms + "; frame-ancestors 'none'"
+		"connect-src 'self'; base-uri 'none'; form-action " + forms + "; frame-ancestors " + sources(what.ancestors)
+}
+
+// sources lists origins as a policy does.
+func sources(origins []string) string {
+	if len(origins) == 0 {
+		return "'none'"
+	}
+	return strings.Join(origins, " ")
 }
 
 // plainOrigin gives an origin if it is one and nothing else: it goes into a header that spaces and semicolons divide.

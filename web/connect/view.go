@@ -15,6 +15,8 @@ import (
 type frame struct {
 	T       *texts
 	Title   string
+	Theme   string  // light or dark; empty: as the system has it
+	Carried []param // what forms hand on
 	CSS     string
 	JS      string
 	Icon    string
@@ -22,11 +24,39 @@ type frame struct {
 	Return  string // leave for this address after a moment, where no script does
 	Result  bool   // a short page: it stands in the middle
 	Outcome *outcome
+	Embed   *embedView // nil: the page stands for itself
+}
+
+// embedView is what a page needs that an app's page has inside it.
+type embedView struct {
+	JS     string
+	Parent string // the origin of the app's page; empty: not known yet
+	Tell   string // JSON: what the app's page is told at once; empty: nothing
+	Watch  bool
+}
+
+// bootPage waits for the app's page to tell the session's token.
+type bootPage struct {
+	frame
+	Origins  string // JSON: who may tell it
+	AnyLocal bool   // any page of this machine may
+	Next     string // where to go with it
+	Late     failureText
+	Alone    failureText // there is no page around
+}
+
+// awayView is what an embedded form says while the sign-in goes on in a window of its own.
+type awayView struct {
+	Title           string
+	Address         string // where the sign-in's state is asked for
+	Result          string // where the page goes in the end
+	Closed, Blocked string // JSON: what the app's page is told then
 }
 
 // outcome is what a page tells its opener. The script sends it.
 type outcome struct {
 	Message  string // JSON
+	Also     string // JSON: the same as the Nango client knows it; empty: nothing
 	Origins  string // JSON: an array of origins
 	AnyLocal bool   // an opener on this machine may have it too
 	Return   string // where to go when there is no opener
@@ -74,6 +104,8 @@ type formPage struct {
 	HelpLabel     string
 	Button        string
 	Reassurance   string
+	Attempt       string // of the window that this form is in
+	Away          *awayView
 }
 
 // The kinds of fields.
@@ -142,16 +174,20 @@ type failurePage struct {
 }
 
 // frame starts a page's view.
-func (u *UI) frame(title string) frame {
-	return frame{
-		T: u.texts, Title: title,
+func (u *UI) frame(l look, title string) frame {
+	f := frame{
+		T: l.texts, Title: title, Theme: l.Theme, Carried: l.params(),
 		CSS: u.assets.Path("connect.css"), JS: u.assets.Path("connect.js"), Icon: u.assets.Path("icon.svg"),
 	}
+	if l.embedded {
+		f.Embed = &embedView{JS: u.assets.Path("embed.js"), Parent: l.Parent, Watch: l.Watch}
+	}
+	return f
 }
 
 // result starts the view of a page that tells how something went.
-func (u *UI) result(title string) frame {
-	f := u.frame(title)
+func (u *UI) result(l look, title string) frame {
+	f := u.frame(l, title)
 	f.Result = true
 	return f
 }

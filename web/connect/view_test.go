@@ -65,15 +65,15 @@ func TestAccount(t *testing.T) {
 		user       *broker.EndUser
 		name, also string
 	}{
-		{nil, english.WhoUnknown, ""},
-		{&broker.EndUser{}, english.WhoUnknown, ""},
+		{nil, english().WhoUnknown, ""},
+		{&broker.EndUser{}, english().WhoUnknown, ""},
 		{&broker.EndUser{ID: "u1"}, "u1", ""},
 		{&broker.EndUser{ID: "u1", Email: "a@b.example"}, "a@b.example", ""},
 		{&broker.EndUser{ID: "u1", DisplayName: " ", Email: "a@b.example", OrganizationName: "Acme"}, "a@b.example", "Acme"},
 		{&broker.EndUser{DisplayName: "Ann", Email: "a@b.example", OrganizationName: "Acme"}, "Ann", "a@b.example · Acme"},
 	}
 	for _, tt := range tests {
-		if name, also := account(&english, tt.user); name != tt.name || also != tt.also {
+		if name, also := account(english(), tt.user); name != tt.name || also != tt.also {
 			t.Errorf("account(%+v) = %q, %q", tt.user, name, also)
 		}
 	}
@@ -82,7 +82,7 @@ func TestAccount(t *testing.T) {
 // TestEveryFailureHasWords checks that no page of a failure lacks a part, whatever the code.
 func TestEveryFailureHasWords(t *testing.T) {
 	for _, e := range broker.DeclaredErrors() {
-		if f := english.failure(e.Code); f.Title == "" || f.Text == "" || f.Next == "" {
+		if f := english().failure(e.Code); f.Title == "" || f.Text == "" || f.Next == "" {
 			t.Errorf("%s: %+v", e.Code, f)
 		}
 	}
@@ -90,7 +90,7 @@ func TestEveryFailureHasWords(t *testing.T) {
 	for _, e := range broker.DeclaredErrors() {
 		known[e.Code] = true
 	}
-	for code := range english.Failures {
+	for code := range english().Failures {
 		if code != "" && !known[code] {
 			t.Errorf("words for %q, which is no code", code)
 		}
@@ -98,11 +98,11 @@ func TestEveryFailureHasWords(t *testing.T) {
 }
 
 func TestNamesKeepTheirLetters(t *testing.T) {
-	u := &UI{texts: &english}
-	if got := u.sayer("myApp", "eBay")(english.DoneTitle); got != "eBay is connected" {
+	words := english()
+	if got := words.sayer("myApp", "eBay")(english().DoneTitle); got != "eBay is connected" {
 		t.Errorf("got %q", got)
 	}
-	if got := u.sayer("", "")(english.DoneTitle); got != "The provider is connected" {
+	if got := words.sayer("", "")(english().DoneTitle); got != "The provider is connected" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -23,7 +23,7 @@ func (u *UI) Start(w http.ResponseWriter, r *http.Request, who broker.Actor, s k
 		return u.stop(r, who, s.Key, broker.ErrNotSupported.Saying("this provider is not connected to in a browser window"))
 	}
 	if u.mayLeave(r, form) {
-		if err := u.leave(w, r, who, form, s); err != nil {
+		if err := u.leave(w, r, who, aloneLook(r), form, s); err != nil {
 			return u.stop(r, who, s.Key, err)
 		}
 		return nil
@@ -32,7 +32,7 @@ func (u *UI) Start(w http.ResponseWriter, r *http.Request, who broker.Actor, s k
 	if err != nil {
 		return broker.ErrInternal.Because(err)
 	}
-	redirect(w, startPath+"?"+url.Values{paramNote: {sealed}}.Encode())
+	redirect(w, aloneLook(r).query(startPath, param{paramNote, sealed}), nil)
 	return nil
 }
 
@@ -111,9 +111,9 @@ func (u *UI) startPage(w http.ResponseWriter, r *http.Request, who broker.Actor)
 		return u.stop(r, who, s.Key, err)
 	}
 	form.Ask = nil // it was filled in where the sign-in began
-	page := u.formPage(form, visit{key: s.Key})
+	page := u.formPage(form, visit{look: aloneLook(r), key: s.Key})
 	page.CSRF, page.Action, page.Note = u.guard.token(form.Session.ID), startPath, r.URL.Query().Get(paramNote)
-	return u.render(w, r, http.StatusOK, formView(page), plainOrigin(form.AuthorizationOrigin))
+	return u.render(w, r, http.StatusOK, formView(page), rules{formTo: plainOrigin(form.AuthorizationOrigin)})
 }
 
 // startSubmit is the button of that page.
@@ -127,7 +127,7 @@ func (u *UI) startSubmit(w http.ResponseWriter, r *http.Request, who broker.Acto
 	}
 	form, err := u.broker.ConnectForm(r.Context(), who, s.Key)
 	if err == nil {
-		err = u.leave(w, r, who, form, s)
+		err = u.leave(w, r, who, aloneLook(r), form, s)
 	}
 	if err != nil {
 		u.broker.RefuseFlow(s.Channel, s.Key, err)

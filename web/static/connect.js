@@ -111,8 +111,17 @@
     if (window.opener) {
       for (const origin of origins) {
         window.opener.postMessage(message, origin);
+        if (element.dataset.also) {
+          window.opener.postMessage(JSON.parse(element.dataset.also), origin);
+        }
       }
     }
+    // The Nango client's pages say that they have heard.
+    window.addEventListener("message", (event) => {
+      if (origins.includes(event.origin) && event.data && event.data.type === "nango_oauth_callback_ack") {
+        window.close();
+      }
+    });
     if (message.status !== "success") {
       return;
     }

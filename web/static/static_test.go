@@ -1,6 +1,7 @@
 package static
 
 import (
+	"maps"
 	"math"
 	"net/http"
 	"net/http/httptest"
@@ -23,7 +24,7 @@ func serve(t *testing.T, a *Assets, name string) (*httptest.ResponseRecorder, er
 
 func TestFilesAreKeptForEver(t *testing.T) {
 	a := New()
-	for name, kind := range map[string]string{"connect.css": "text/css; charset=utf-8", "connect.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml"} {
+	for name, kind := range map[string]string{"connect.css": "text/css; charset=utf-8", "connect.js": "text/javascript; charset=utf-8", "embed.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml"} {
 		address := a.Path(name)
 		if !regexp.MustCompile(`^/static/[a-z]+-[0-9a-f]{16}\.[a-z]+$`).MatchString(address) {
 			t.Errorf("%s is at %s", name, address)
@@ -88,13 +89,25 @@ func schemes(t *testing.T) map[string]map[string]string {
 		t.Fatal("there is no dark scheme")
 	}
 	dark, _, _ = strings.Cut(dark, "\n}\n")
-	out := map[string]map[string]string{"light": {}, "dark": {}}
-	for name, text := range map[string]string{"light": light, "dark": dark} {
+	_, chosen, ok := strings.Cut(string(css), `:root[data-theme="dark"]`)
+	if !ok {
+		t.Fatal("the dark scheme cannot be chosen")
+	}
+	chosen, _, _ = strings.Cut(chosen, "\n}\n")
+	out := map[string]map[string]string{"light": {}, "dark": {}, "chosen dark": {}}
+	for name, text := range map[string]string{"light": light, "dark": dark, "chosen dark": chosen} {
 		for _, m := range variable.FindAllStringSubmatch(text, -1) {
 			out[name][m[1]] = m[2]
 		}
 	}
 	return out
+}
+
+func TestDarkIsDarkHoweverItIsChosen(t *testing.T) {
+	have := schemes(t)
+	if len(have["dark"]) != len(have["light"]) || !maps.Equal(have["dark"], have["chosen dark"]) {
+		t.Errorf("the schemes differ: %v", have)
+	}
 }
 
 // TestColoursCanBeRead checks the contrasts that WCAG 2.2 AA asks for: 4.5 for text, 3 for what shows where a control is.
