@@ -9,6 +9,7 @@ import (
 
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
 )
 
 // openUI opens the Connect UI by the client, and gives its frame once the token has come.
@@ -111,4 +112,16 @@ func TestOpenConnectUIByCredentials(t *testing.T) {
 		t.Errorf("it came to %+v", got)
 	}
 	p.finish(frame)
+}
+
+// Somebody who thinks better of it.
+func TestOpenConnectUIIsClosed(t *testing.T) {
+	t.Parallel()
+	p := newRig(t).open()
+	frame := p.openUI(p.session("acme"), "")
+	must(t, chromedp.Do(frame, chromedp.WaitVisible(chromedp.CSS("form button[type=submit]"))))
+	// The frame may be gone before the browser has told us that the key was pressed.
+	_ = chromedp.Do(frame, chromedp.KeyEvent(kb.Escape))
+	p.event("close")
+	p.until(func() bool { return p.eval(`String(!document.getElementById("connect-ui"))`) == "true" })
 }
