@@ -68,7 +68,7 @@ func decodeNotice(raw []byte) (*Notice, error) {
 // went wrong after the provider had answered. A popup that is closed ends no sign-in at all.
 var unheard = []string{ErrProviderDenied.Code, ErrBrowserMismatch.Code, ErrContextMismatch.Code}
 
-// hears reports whether the app wants to be told. Nobody is told of renewals, deletions and revocations.
+// hears reports whether the app wants to be told. Nobody is told of renewals, duplicates, deletions and revocations.
 func (w *Webhook) hears(n *Notice) bool {
 	switch n.Kind {
 	case EventConnected:
@@ -79,7 +79,7 @@ func (w *Webhook) hears(n *Notice) bool {
 		return true
 	case EventNeedsReauth, EventRefreshFailing:
 		return w == nil || !w.MuteRefreshErrors
-	case EventRefreshFailed, EventDeleted, EventRevocationEnded:
+	case EventRefreshFailed, EventDuplicateGrant, EventDeleted, EventRevocationEnded:
 		return false
 	}
 	return false

@@ -40,7 +40,7 @@ func mannerOf(v url.Values) manner {
 	if theme := v.Get(paramTheme); theme == "light" || theme == "dark" {
 		m.Theme = theme
 	}
-	if attempt := v.Get(paramAttempt); m.Parent != "" && attemptForm.MatchString(attempt) {
+	if attempt := v.Get(paramAttempt); m.Parent != "" && isAttempt(attempt) {
 		m.Attempt = attempt
 	}
 	return m

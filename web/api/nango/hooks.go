@@ -61,7 +61,7 @@ func Hook(n *broker.Notice) ([]byte, error) {
 		}
 	case broker.EventNeedsReauth, broker.EventRefreshFailing:
 		h.Operation, h.Error = "refresh", refreshError(n)
-	case broker.EventRefreshFailed, broker.EventDeleted, broker.EventRevocationEnded:
+	case broker.EventRefreshFailed, broker.EventDuplicateGrant, broker.EventDeleted, broker.EventRevocationEnded:
 		return nil, broker.ErrInternal.Saying("there is no webhook of this kind")
 	}
 	out, err := json.Marshal(h, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
