@@ -51,31 +51,67 @@ type waiting struct {
 
 type waiter struct {
 	end     chan FlowEnd
+	origin  string    // of the page that waits; empty: it is no page
 	session SessionID // whose flow it waits for, once there is one
 }
 
 // maxWaiting is how many may wait for flows of one session.
 const maxWaiting = 5
 
-// claim notes whose flow the channel's waiter waits for. ok is false when too many wait for that session's.
-func (w *waiting) claim(channel []byte, s SessionID) (ok bool) {
+// claim notes whose flow the channel's waiter waits for. Errors: origin_not_allowed for a page that may not hear of the
+// session, rate_limited when too many wait already.
+func (w *waiting) claim(channel []byte, s SessionID, allowed func(origin string) bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	mine, ok := w.ends[string(channel)]
 	if !ok {
-		return true // it waits elsewhere, or asks
+		return nil // it waits elsewhere, or asks
+	}
+	if mine.origin != "" && !allowed(mine.origin) {
+		return ErrOriginRefused
 	}
 	n := 0
 	for _, other := range w.ends {
-		if other.session == s {
+		if other.session == s && other != mine {
 			n++
 		}
 	}
 	if n >= maxWaiting {
-		return false
+		return ErrRateLimited.Saying("too many wait for sign-ins of this session")
 	}
 	mine.session = s
-	return true
+	return nil
+}
+
+// unclaim forgets whose flow it was to be: there is none.
+func (w *waiting) unclaim(channel []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if mine, ok := w.ends[string(channel)]; ok {
+		mine.session = ""
+	}
+}
+
+// refuse is tell for a flow that never began. Where one has, its own end is waited for.
+func (w *waiting) refuse(channel []byte, end FlowEnd) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if mine, ok := w.ends[string(channel)]; ok && mine.session == "" {
+		mine.end <- end // has room for one
+		delete(w.ends, string(channel))
+	}
+}
+
+// tellSession tells everybody who waits for a flow of the session.
+func (w *waiting) tellSession(s SessionID, end FlowEnd) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for channel, waiter := range w.ends {
+		if waiter.session == s {
+			waiter.end <- end // has room for one
+			delete(w.ends, channel)
+		}
+	}
 }
 
 // tell hands the end to whoever waits for it, once.
@@ -88,10 +124,11 @@ func (w *waiting) tell(channel []byte, end FlowEnd) {
 	}
 }
 
-// Await tells of the end of the flow that is begun with the channel, once. stop must be called in the end.
-func (b *Broker) Await(channel string) (ends <-chan FlowEnd, stop func()) {
+// Await tells of the end of the flow that is begun with the channel, once. Where a page waits, origin is its own: only a
+// session that allows it can begin the flow. stop must be called in the end.
+func (b *Broker) Await(channel, origin string) (ends <-chan FlowEnd, stop func()) {
 	w, sum := &b.waiting, sha256.Sum256([]byte(channel))
-	mine := &waiter{end: make(chan FlowEnd, 1)}
+	mine := &waiter{end: make(chan FlowEnd, 1), origin: origin}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ends == nil {
@@ -107,10 +144,10 @@ func (b *Broker) Await(channel string) (ends <-chan FlowEnd, stop func()) {
 	}
 }
 
-// RefuseFlow tells whoever waits on the channel that no flow will begin, and why.
+// RefuseFlow tells whoever waits on the channel that no flow will begin, and why. Where one has begun, it says nothing.
 func (b *Broker) RefuseFlow(channel, integration string, err error) {
 	if hash, bad := channelHash(channel); bad == nil {
-		b.waiting.tell(hash, FlowEnd{Integration: integration, Err: AsError(err)})
+		b.waiting.refuse(hash, FlowEnd{Integration: integration, Err: AsError(err)})
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 func (r *rig) waited(who broker.Actor) (channel string, ends <-chan broker.FlowEnd, cb broker.Callback) {
 	r.t.Helper()
 	channel = broker.NewChannel()
-	ends, stop := r.broker.Await(channel)
+	ends, stop := r.broker.Await(channel, "")
 	r.t.Cleanup(stop)
 	s, err := r.broker.StartFlow(r.t.Context(), who, "one", broker.ConnectInput{Channel: channel})
 	if err != nil {
@@ -93,7 +93,7 @@ func TestAFailureIsTold(t *testing.T) {
 func TestAFlowThatNeverBeganIsTold(t *testing.T) {
 	r := newRig(t)
 	channel := broker.NewChannel()
-	ends, stop := r.broker.Await(channel)
+	ends, stop := r.broker.Await(channel, "")
 	defer stop()
 	r.broker.RefuseFlow("short", "one", broker.ErrNotFound)
 	r.broker.RefuseFlow(broker.NewChannel(), "one", broker.ErrNotFound)
@@ -126,8 +126,8 @@ func TestChannelsAreTheSessionsOwn(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := r.broker.StartFlow(t.Context(), who, "one", broker.ConnectInput{Channel: channel}); !errors.Is(err, broker.ErrConflict) {
-		t.Errorf("a second flow on the channel: %v", err)
+	if _, err := r.broker.StartFlow(t.Context(), stranger, "one", broker.ConnectInput{Channel: channel}); !errors.Is(err, broker.ErrConflict) {
+		t.Errorf("a stranger's flow on the channel: %v", err)
 	}
 }
 
@@ -138,7 +138,7 @@ func TestFewWaitForOneSession(t *testing.T) {
 		r.waited(who)
 	}
 	channel := broker.NewChannel()
-	_, stop := r.broker.Await(channel)
+	_, stop := r.broker.Await(channel, "")
 	defer stop()
 	if _, err := r.broker.StartFlow(t.Context(), who, "one", broker.ConnectInput{Channel: channel}); !errors.Is(err, broker.ErrRateLimited) {
 		t.Errorf("a sixth: %v", err)
@@ -155,5 +155,89 @@ func TestWhatABrowserMayAskTheProvider(t *testing.T) {
 		if !errors.Is(err, broker.ErrInvalidRequest) || broker.AsError(err).Field != "authorization_params."+name {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+}
+
+// Somebody who goes back and begins anew is waited for all the same; what was begun before comes to nothing.
+func TestBeginningAnewKeepsTheChannel(t *testing.T) {
+	r := newRig(t)
+	who, _ := r.session(broker.SessionInput{})
+	channel, ends, first := r.waited(who)
+	s, err := r.broker.StartFlow(t.Context(), who, "one", broker.ConnectInput{Channel: channel})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.broker.RefuseFlow(channel, "one", broker.ErrConflict)
+	if _, err := r.broker.FinishFlow(t.Context(), first); !errors.Is(err, broker.ErrStateUsed) {
+		t.Errorf("the first: %v", err)
+	}
+	if len(ends) != 0 {
+		t.Fatal("the end of what is still open was told")
+	}
+	o, err := r.broker.FinishFlow(t.Context(), broker.Callback{Query: url.Values{"state": {s.State}, "code": {"c"}}, Browser: s.Browser})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end := <-ends; end.Connection != o.Key {
+		t.Errorf("told %+v", end)
+	}
+}
+
+func TestADeletedSessionIsTold(t *testing.T) {
+	r := newRig(t)
+	who, _ := r.session(broker.SessionInput{})
+	_, ends, _ := r.waited(who)
+	if err := r.broker.DeleteSession(t.Context(), who); err != nil {
+		t.Fatal(err)
+	}
+	if end := <-ends; !errors.Is(end.Err, broker.ErrSessionInvalid) {
+		t.Errorf("told %+v", end)
+	}
+}
+
+// A page waits only for sessions that allow its origin.
+func TestPagesWaitForTheirOwnSessions(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.origins = []string{"https://app.example.com"} })
+	who, _ := r.session(broker.SessionInput{})
+	for origin, want := range map[string]error{"https://app.example.com": nil, "": nil, "https://other.example.com": broker.ErrOriginRefused} {
+		channel := broker.NewChannel()
+		_, stop := r.broker.Await(channel, origin)
+		defer stop()
+		if _, err := r.broker.StartFlow(t.Context(), who, "one", broker.ConnectInput{Channel: channel}); !errors.Is(err, want) {
+			t.Errorf("%q: %v", origin, err)
+		}
+	}
+}
+
+// A connection that is deleted while its token is being renewed gives no token to whoever comes afterwards.
+func TestADeletedConnectionGivesNothingOut(t *testing.T) {
+	r := newRig(t)
+	ref := r.imported("c", time.Hour)
+	r.clock.advance(time.Hour - 20*time.Second) // good for a while, and to be renewed before it is served
+	renewing, goOn := make(chan struct{}), make(chan struct{})
+	r.provider.before = func(int) error {
+		close(renewing)
+		<-goOn
+		return nil
+	}
+	first := make(chan error, 1)
+	go func() {
+		_, err := r.broker.Outbound(t.Context(), r.who, ref.Integration, ref.Key)
+		first <- err
+	}()
+	select {
+	case <-renewing:
+	case err := <-first:
+		t.Fatalf("there was no renewal: %v", err)
+	}
+	if err := r.broker.DeleteConnection(t.Context(), r.who, ref); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	if err := <-first; !errors.Is(err, broker.ErrNotFound) {
+		t.Errorf("who asked before: %v", err)
+	}
+	if _, err := r.broker.Outbound(t.Context(), r.who, ref.Integration, ref.Key); !errors.Is(err, broker.ErrNotFound) {
+		t.Errorf("who asks afterwards: %v", err)
 	}
 }

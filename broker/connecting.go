@@ -342,8 +342,11 @@ func (b *Broker) beginFlow(ctx context.Context, c *connecting, secrets flowSecre
 	if err != nil {
 		return nil, err
 	}
-	if c.session != nil && !b.waiting.claim(waiting, c.session.ID) {
-		return nil, ErrRateLimited.Saying("too many wait for sign-ins of this session")
+	if c.session != nil {
+		err := b.waiting.claim(waiting, c.session.ID, func(origin string) bool { return b.PageAllowed(origin, c.environment, c.session) })
+		if err != nil {
+			return nil, err
+		}
 	}
 	state, hash := b.sealer.NewState()
 	browser := randomHex(32)
@@ -362,9 +365,13 @@ func (b *Broker) beginFlow(ctx context.Context, c *connecting, secrets flowSecre
 	}
 	ok, err := b.store.CreateFlow(ctx, f, maxStarts, b.audited(m.who, "flow.start", string(f.ID)))
 	if err != nil {
+		if !errors.Is(err, ErrConflict) { // then another flow has the channel
+			b.waiting.unclaim(waiting)
+		}
 		return nil, err
 	}
 	if !ok {
+		b.waiting.unclaim(waiting)
 		return nil, ErrRateLimited.Saying("too many sign-ins were begun with this link; the app has to make a new one")
 	}
 	return &begun{flow: f, state: state, browser: browser}, nil

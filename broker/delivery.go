@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"runtime/debug"
 	"slices"
@@ -108,6 +109,13 @@ func (o *outbox) begin(endpoint string) bool {
 	return true
 }
 
+// crowded reports whether somebody else may be waiting for a place.
+func (o *outbox) crowded() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.total >= deliverAtOnce
+}
+
 func (o *outbox) end(endpoint string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -177,9 +185,10 @@ func (b *Broker) startDeliveries(ctx context.Context) (started *sync.WaitGroup, 
 	return started, nil
 }
 
-// runEndpoint delivers what is due at an endpoint, one after the other, until there is nothing more.
+// runEndpoint delivers what is due at an endpoint, one after the other, until there is nothing more, or until its place is
+// wanted: those who have waited longest get it next.
 func (b *Broker) runEndpoint(ctx context.Context, endpoint string) {
-	for !b.isStopping() {
+	for first := true; !b.isStopping() && (first || !b.outbox.crowded()); first = false {
 		now := b.Now()
 		d, err := b.store.ClaimDelivery(ctx, endpoint, now, now.Add(deliverClaim))
 		if err != nil {
@@ -252,7 +261,11 @@ func (b *Broker) parcel(ctx context.Context, d *Delivery) (p *Parcel, code strin
 	case slices.Contains(w.Stopped, address):
 		return nil, codeReceiverGone, nil
 	case len(w.Key) == 0: // the connection has an address of its own, and the environment none
-		if w, err = b.changeWebhook(ctx, System(d.Environment), "webhook.create", func(*Webhook) (bool, error) { return false, nil }); err != nil {
+		w, err = b.changeWebhook(ctx, System(d.Environment), "webhook.create", func(*Webhook) (bool, error) { return false, nil })
+		if errors.Is(err, ErrNotFound) { // the environment was deleted meanwhile
+			return nil, codeNoReceiver, nil
+		}
+		if err != nil {
 			return nil, "", err
 		}
 	}

@@ -153,7 +153,8 @@ func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in Connec
 // and how the answer comes back.
 var backendParams = []string{
 	"scope", "user_scope", "response_type", "response_mode", "request", "request_uri", "resource", "audience", "client_id",
-	"redirect_uri", "state", "nonce", "code_challenge", "code_challenge_method",
+	"redirect_uri", "state", "nonce", "code_challenge", "code_challenge_method", "claims", "authorization_details",
+	"include_granted_scopes", "optional_scope", "client_key", "app_id", "granular_scopes",
 }
 
 // browserParams checks the parameters that a browser chose.
@@ -247,6 +248,7 @@ func (b *Broker) resume(ctx context.Context, f *Flow, cb Callback) (*connecting,
 		}
 		c.session = s
 	}
+	c.ended = f.Status == FlowOpen // as long as nothing below says otherwise, it can come to nothing any more
 	i, ok := b.snapshot.Load().integrations[f.Integration]
 	if !ok || !i.DeletedAt.IsZero() {
 		return c, ErrStateInvalid
@@ -255,6 +257,7 @@ func (b *Broker) resume(ctx context.Context, f *Flow, cb Callback) (*connecting,
 	if err != nil {
 		return c, err
 	}
+	c.ended = false
 	c.making = m
 	if f.Status != FlowOpen {
 		return c, ErrStateUsed

@@ -140,11 +140,11 @@ func (b *Broker) fetchOutbound(ctx context.Context, i *Integration, key string) 
 		}
 		_, err = b.renew(ctx, renewal{environment: t.Environment, connection: t.Connection, than: t.Version, why: whenDue})
 		if err != nil {
-			if b.Now().Before(t.ExpiresAt) {
-				o.generation, o.writes = writes.Load(), writes
+			if b.Now().Before(t.ExpiresAt) && !errors.Is(err, ErrNotFound) {
+				o.generation, o.writes = generation, writes
 				return o, nil // not for much longer, but still good
 			}
-			return nil, err
+			return nil, onConnection(err)
 		}
 	}
 }

@@ -68,6 +68,7 @@ type rig struct {
 	courier  broker.Courier
 	webhook  broker.DeclaredWebhook
 	wrap     func(broker.Store) broker.Store
+	origins  []string // that the environment allows
 	drain    time.Duration
 	perHost  int
 }
@@ -153,7 +154,7 @@ const rigKey = "a-preset-key-of-the-tests"
 func (r *rig) declare(ctx context.Context) {
 	r.t.Helper()
 	err := r.broker.Declare(ctx, []broker.DeclaredEnvironment{{
-		Environment: broker.Environment{Name: "dev", ReturnURLs: []string{"https://app.example.com/done"}},
+		Environment: broker.Environment{Name: "dev", AllowedOrigins: r.origins, ReturnURLs: []string{"https://app.example.com/done"}},
 		SecretKey:   broker.NewSecret(rigKey),
 		Webhook:     r.webhook,
 		Integrations: []broker.IntegrationInput{

@@ -215,6 +215,12 @@ func (b *Broker) OriginAllowed(origin string, e *Environment, s *Session) bool {
 	return originAllowed(origin, e.AllowedOrigins, b.dev)
 }
 
+// PageAllowed reports whether a browser page of that origin may hear of the session: one of the allowed origins or, where
+// none are configured, any; on this machine its own pages alone. No cookie is at stake, only what the page holds already.
+func (b *Broker) PageAllowed(origin string, e *Environment, s *Session) bool {
+	return b.OriginAllowed(origin, e, s) || len(b.Origins(e, s)) == 0 && !b.DevMode()
+}
+
 // Origins lists the origins that the session's UI may talk to, by name. An environment without a list has none to name.
 func (b *Broker) Origins(e *Environment, s *Session) []string {
 	if s != nil && len(s.AllowedOrigins) > 0 {
@@ -260,7 +266,11 @@ func (b *Broker) DeleteSession(ctx context.Context, who Actor) error {
 	if err != nil {
 		return err
 	}
-	return b.store.DeleteSession(ctx, s.ID, ErrSessionInvalid.Code, b.Now(), b.audited(who, "session.delete", string(s.ID)))
+	err = b.store.DeleteSession(ctx, s.ID, ErrSessionInvalid.Code, b.Now(), b.audited(who, "session.delete", string(s.ID)))
+	if err == nil {
+		b.waiting.tellSession(s.ID, FlowEnd{Err: ErrSessionInvalid})
+	}
+	return err
 }
 
 // storedDefaults is Defaults on its way into a seal.

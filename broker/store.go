@@ -77,7 +77,8 @@ type SessionStore interface {
 // FlowStore keeps flows.
 type FlowStore interface {
 	// CreateFlow inserts an open flow. With a session it counts one more start; ok is false, and nothing is written, when
-	// that would be more than maxStarts. NotFound: the session is gone. Conflict: its state or its Channel is another's.
+	// that would be more than maxStarts. NotFound: the session is gone. Conflict: its state or its Channel is another's. An
+	// open flow of the same session gives its Channel up and fails: the browser has begun anew.
 	CreateFlow(ctx context.Context, f *Flow, maxStarts int, t Trail) (ok bool, err error)
 	// FlowByState finds a flow by the hash of its state.
 	FlowByState(ctx context.Context, hash []byte) (*Flow, error)

@@ -113,6 +113,9 @@ func (p *templateParser) placeholder() (part, error) {
 		return part{}, errors.New("a placeholder is empty")
 	}
 	name, isCall := p.rest[:end], p.rest[end] == '('
+	if strings.Contains(name, "${") {
+		return part{}, errors.New("a placeholder stands in the name of another")
+	}
 	p.rest = p.rest[end+1:]
 	if isCall {
 		arg, err := p.sequence(true)

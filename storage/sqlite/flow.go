@@ -23,6 +23,9 @@ func (d *DB) CreateFlow(ctx context.Context, f *broker.Flow, maxStarts int, t br
 				ok = false
 				return absentOr(tx, nil, "SELECT 1 FROM sessions WHERE id = ?", string(f.Session))
 			}
+			if err := giveUpChannel(tx, f); err != nil {
+				return err
+			}
 		}
 		_, err := tx.exec(`INSERT INTO flows (id, environment, session, integration, connection, key, state_hash, browser_hash,
 				channel, redirect_uri, issuer, asked_scopes, secrets, status, code, created_at, expires_at, consumed_at)
@@ -36,6 +39,16 @@ func (d *DB) CreateFlow(ctx context.Context, f *broker.Flow, maxStarts int, t br
 		return leave(tx, t)
 	})
 	return ok && err == nil, err
+}
+
+// giveUpChannel takes the channel from the session's own earlier flow.
+func giveUpChannel(tx *conn, f *broker.Flow) error {
+	if len(f.Channel) == 0 {
+		return nil
+	}
+	_, err := tx.exec(`UPDATE flows SET status = 'failed', code = 'superseded', ended_at = ?, secrets = NULL, channel = NULL
+		WHERE channel = ? AND session = ? AND status = 'open'`, micros(f.CreatedAt), f.Channel, string(f.Session))
+	return err
 }
 
 const selectFlow = `SELECT id, environment, session, integration, connection, key, state_hash, browser_hash, channel,

@@ -31,6 +31,9 @@ func (d *DB) SaveWebhook(ctx context.Context, w *broker.Webhook, t broker.Trail)
 	}
 	return d.write(ctx, "save webhook", func(tx *conn) error {
 		if w.Revision == 0 {
+			if err := inEnvironment(tx, w.Environment); err != nil {
+				return err
+			}
 			_, err := tx.exec(`INSERT INTO webhooks (url, secondary_url, mute_creation, mute_refresh_errors, no_legacy_signature, key,
 					version, old_key, old_until, managed, stopped, updated_at, environment, revision)
 				VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`, fields...)

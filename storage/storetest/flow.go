@@ -51,6 +51,36 @@ var flowTests = map[string]func(*fixture){
 			}
 		}
 	},
+	"a session's next flow takes the channel over": func(f *fixture) {
+		s, other := f.newSession(), f.newSession()
+		first, second, foreign := f.flow(s.ID), f.flow(s.ID), f.flow(other.ID)
+		for _, flow := range []*broker.Flow{first, second, foreign} {
+			flow.Channel = []byte("channel")
+		}
+		_, err := f.a.CreateFlow(f.ctx, first, 20, broker.Trail{})
+		f.ok(err)
+		_, err = f.b.CreateFlow(f.ctx, foreign, 20, broker.Trail{})
+		f.refused(err, broker.ErrConflict)
+		_, err = f.b.CreateFlow(f.ctx, second, 20, broker.Trail{})
+		f.ok(err)
+		got, err := f.a.FlowByChannel(f.ctx, second.Channel)
+		f.ok(err)
+		if got.ID != second.ID {
+			f.Errorf("the channel is %s's, want %s's", got.ID, second.ID)
+		}
+		if status, code := f.status(first); status != broker.FlowFailed || code != "superseded" {
+			f.Errorf("the first is %s with %q", status, code)
+		}
+		ok, err := f.a.ConsumeFlow(f.ctx, second.ID, f.now())
+		f.ok(err)
+		if !ok {
+			f.Error("the second was not consumed")
+		}
+		third := f.flow(s.ID)
+		third.Channel = second.Channel
+		_, err = f.b.CreateFlow(f.ctx, third, 20, broker.Trail{})
+		f.refused(err, broker.ErrConflict)
+	},
 	"a state belongs to one flow": func(f *fixture) {
 		flow := f.newFlow("")
 		other := *flow

@@ -28,9 +28,10 @@ func (u *UI) Start(w http.ResponseWriter, r *http.Request, who broker.Actor, s k
 		}
 		return nil
 	}
+	s.Fields = onlyAsked(s.Fields, form)
 	sealed, err := securecookie.EncodeMulti(startName, s, u.notes...)
-	if err != nil {
-		return broker.ErrInternal.Because(err)
+	if err != nil { // it is too long: nothing else can be wrong with it
+		return u.stop(r, who, s.Key, broker.ErrInvalidRequest.Saying("the address holds too much").Because(err))
 	}
 	redirect(w, aloneLook(r).query(startPath, param{paramNote, sealed}), nil)
 	return nil

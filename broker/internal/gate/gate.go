@@ -92,12 +92,13 @@ func (p *Pass) Leave() {
 	p.set.drop(p.name, p.gate)
 }
 
-// Wait waits for the turn to call, which ends with the call's report. A turn in the background is one of all gates' too.
+// Wait waits for the turn to call, which ends with the call's report. A turn in the background is one of all gates' too,
+// and is waited for first: whoever waits there must not hold a turn at a gate that somebody in the foreground wants.
 // The error is ctx's.
 func (p *Pass) Wait(ctx context.Context, background bool) error {
 	wanted := []*semaphore.Weighted{p.gate.calls}
 	if background {
-		wanted = append(wanted, p.set.background)
+		wanted = []*semaphore.Weighted{p.set.background, p.gate.calls}
 	}
 	for _, s := range wanted {
 		if err := s.Acquire(ctx, 1); err != nil {

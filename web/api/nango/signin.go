@@ -83,6 +83,11 @@ func fromBrowser(q *query) error {
 	if len(q.nested["credentials"]) > 0 || q.single["token_id"] != nil || q.single["token_secret"] != nil {
 		return broker.ErrCredentialInURL
 	}
+	for _, name := range []string{"oauth_client_id_override", "oauth_client_secret_override", "oauth_refresh_token_override"} {
+		if _, sent := q.nested["params"][name]; sent {
+			return broker.ErrCredentialInURL
+		}
+	}
 	q.raw("connection_id", "string")
 	if q.single["connection_id"] != nil {
 		return invalid(inQuery, []issue{{Code: codeCustom, Message: "a connect session decides the connection's id", Path: []string{"connection_id"}}})

@@ -34,7 +34,7 @@ type sockets struct {
 
 	mu   sync.Mutex
 	all  int
-	from map[netip.Addr]int
+	from map[netip.Prefix]int
 }
 
 // ack is the first message: the client's id.
@@ -74,19 +74,20 @@ func (s *sockets) open(w http.ResponseWriter, r *http.Request, _ broker.Actor) e
 	}
 	defer func() { _ = c.CloseNow() }()
 	c.SetReadLimit(maxSocketMessage)
-	s.serve(r.Context(), c)
+	s.serve(r.Context(), c, r.Header.Get("Origin"))
 	return nil
 }
 
 // enter counts a socket. Errors: rate_limited.
-func (s *sockets) enter(a netip.Addr) (leave func(), err error) {
+func (s *sockets) enter(addr netip.Addr) (leave func(), err error) {
+	a := kit.Subscriber(addr)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all >= maxSockets || s.from[a] >= maxSocketsOfAddress {
 		return nil, broker.ErrRateLimited.Saying("too many sockets are open").After(time.Second)
 	}
 	if s.from == nil {
-		s.from = make(map[netip.Addr]int)
+		s.from = make(map[netip.Prefix]int)
 	}
 	s.all++
 	s.from[a]++
@@ -101,9 +102,9 @@ func (s *sockets) enter(a netip.Addr) (leave func(), err error) {
 }
 
 // serve tells a client its id and, when it comes, the end of its sign-in.
-func (s *sockets) serve(ctx context.Context, c *websocket.Conn) {
+func (s *sockets) serve(ctx context.Context, c *websocket.Conn, origin string) {
 	channel := broker.NewChannel()
-	ends, stop := s.broker.Await(channel)
+	ends, stop := s.broker.Await(channel, origin)
 	defer stop()
 	ctx = c.CloseRead(ctx) // it ends when the client goes, or says anything
 	if send(ctx, c, ack{"connection_ack", channel}) != nil {

@@ -70,7 +70,14 @@ func (c *CORS) afterAuth(w http.ResponseWriter, r *http.Request, who broker.Acto
 	if who.Kind != broker.BySession {
 		return nil
 	}
-	return c.allow(w, r, who)
+	if err := c.allow(w, r, who); err != nil {
+		return err
+	}
+	safe := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if !safe && r.Header.Get("Origin") != "" && w.Header().Get("Access-Control-Allow-Origin") == "" {
+		return broker.ErrOriginRefused // such a page could not read the answer, but it would have changed something
+	}
+	return nil
 }
 
 // allow sets the origin that may read the answer: exactly the one that asks, or any.
