@@ -87,7 +87,8 @@ func (l *lab) fill(ctx context.Context, o nodeOptions, connections int, m *broke
 		return err
 	}
 	// Pages that are written once need no journal, and the indexes, whose keys are in no order, want to be in memory.
-	db, err := sql.Open("sqlite", "file:"+filepath.Join(o.dir, sqlite.FileName)+"?_pragma=synchronous(0)&_pragma=cache_size(-2000000)")
+	// Of a larger cache the driver would ask the system for more pieces of memory than a process may have.
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(o.dir, sqlite.FileName)+"?_pragma=synchronous(0)&_pragma=cache_size(-1000000)")
 	if err != nil {
 		return err
 	}
