@@ -58,14 +58,17 @@ type waiter struct {
 // maxWaiting is how many may wait for flows of one session.
 const maxWaiting = 5
 
-// claim notes whose flow the channel's waiter waits for. Errors: origin_not_allowed for a page that may not hear of the
-// session, rate_limited when too many wait already.
+// claim notes whose flow the channel's waiter waits for. Errors: conflict when it waits for another session's,
+// origin_not_allowed for a page that may not hear of the session, rate_limited when too many wait already.
 func (w *waiting) claim(channel []byte, s SessionID, allowed func(origin string) bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	mine, ok := w.ends[string(channel)]
 	if !ok {
 		return nil // it waits elsewhere, or asks
+	}
+	if mine.session != "" && mine.session != s {
+		return ErrConflict.Saying("somebody else's sign-in is waited for here")
 	}
 	if mine.origin != "" && !allowed(mine.origin) {
 		return ErrOriginRefused

@@ -215,10 +215,10 @@ func (b *Broker) OriginAllowed(origin string, e *Environment, s *Session) bool {
 	return originAllowed(origin, e.AllowedOrigins, b.dev)
 }
 
-// PageAllowed reports whether a browser page of that origin may hear of the session: one of the allowed origins or, where
-// none are configured, any; on this machine its own pages alone. No cookie is at stake, only what the page holds already.
+// PageAllowed reports whether a browser page of that origin may hear of the session: our own, one of the allowed origins or,
+// where none are configured, any; on this machine its own pages alone. No cookie is at stake, only what the page holds already.
 func (b *Broker) PageAllowed(origin string, e *Environment, s *Session) bool {
-	return b.OriginAllowed(origin, e, s) || len(b.Origins(e, s)) == 0 && !b.DevMode()
+	return origin == b.publicURL || b.OriginAllowed(origin, e, s) || len(b.Origins(e, s)) == 0 && !b.DevMode()
 }
 
 // Origins lists the origins that the session's UI may talk to, by name. An environment without a list has none to name.

@@ -118,7 +118,16 @@ func (p *page) signIn(popup context.Context) {
 	p.until(func() bool {
 		return evaluate(p.t, popup, "String(!document.querySelector('input[name=password]') && !!"+decide+")") == "true"
 	})
-	must(p.t, chromedp.Do(popup, chromedp.Evaluate[chromedp.Void](decide+".click()")))
+	lastClick(p.t, popup, decide)
+}
+
+// lastClick clicks what may take the window away before the browser has told us that it was clicked.
+func lastClick(t *testing.T, popup context.Context, element string) {
+	t.Helper()
+	err := chromedp.Do(popup, chromedp.Evaluate[chromedp.Void](element+".click()"))
+	if err != nil && !strings.Contains(err.Error(), "detached") {
+		t.Fatal(err)
+	}
 }
 
 func TestFrontendAuthByOAuth2(t *testing.T) {
@@ -154,7 +163,7 @@ func (p *page) agree(popup context.Context) {
 	p.t.Helper()
 	const decide = "document.querySelector('button[name=decision][value=continue]')"
 	p.until(func() bool { return evaluate(p.t, popup, "String(!!"+decide+")") == "true" })
-	must(p.t, chromedp.Do(popup, chromedp.Evaluate[chromedp.Void](decide+".click()")))
+	lastClick(p.t, popup, decide)
 }
 
 func TestFrontendAuthByCredentials(t *testing.T) {
