@@ -219,7 +219,8 @@ func TestFrontendFailures(t *testing.T) {
 			t.Errorf("%s came to %+v, want %s", test.name, got, test.want)
 		}
 	}
-	// At the provider.
+	// At the provider, in another browser: in this one windows from before are still closing.
+	p = p.rig.open()
 	popup := p.popup(p.client(p.session("wrong")) + `return nango.auth("wrong");`)
 	p.signIn(popup)
 	if got := p.result(); got.Type != "unknown_err" {
