@@ -25,6 +25,7 @@ type Actor struct {
 	Key         APIKeyID  // ByKey
 	Session     SessionID // BySession, and ByBrowser where the flow has one
 	Scopes      Scopes    // ByKey
+	Owner       string    // ByKey: the end user on whose behalf the app's backend asks; empty: nobody's
 	IP          string    // as the web layer established it, for the audit trail
 	RequestID   string
 }

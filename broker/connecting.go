@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -133,7 +134,7 @@ func (b *Broker) ConnectForm(ctx context.Context, who Actor, key string) (*Conne
 	m := c.making
 	form := &ConnectForm{
 		Integration: m.integration, Facts: m.facts, Environment: c.environment, Session: c.session, Ask: c.asked(), Scopes: m.asked,
-		Title: m.integration.DisplayName, DocsConnect: c.defaults.DocsConnect, Reconnecting: c.session.Connection != "",
+		Title: m.integration.DisplayName, DocsConnect: c.defaults.DocsConnect, Reconnecting: c.session.Repairs(),
 	}
 	if form.Title == "" {
 		form.Title = m.facts.DisplayName
@@ -158,6 +159,13 @@ type ConnectInput struct {
 	Blank bool
 	// Channel is where the result is waited for, made by [NewChannel] or with as many random characters; empty: nowhere.
 	Channel string
+	// Landing is the path of ours that the browser goes on to in the end, which gets the flow's id; empty: the session's.
+	Landing string
+	// Callback is the path that the provider sends the browser back to; empty: [CallbackPath]. An integration that has an
+	// address of its own keeps that.
+	Callback string
+	// Own makes the grant replace what the session's end user has of the integration, instead of standing beside it.
+	Own bool
 }
 
 // fill checks what was typed and puts it where it belongs. Errors: variable_invalid naming the field, invalid_request for
@@ -226,6 +234,8 @@ type Outcome struct {
 	Environment *Environment
 	Facts       *Facts
 	ReturnURL   string
+	Flow        FlowID // what [Broker.EndedFlow] finds it by; empty: there was none
+	Landing     string // where the browser goes on to; empty: it stays where it is told
 }
 
 // outcome describes what came of connecting.
@@ -236,6 +246,9 @@ func (c *connecting) outcome(conn *Connection, reconnected bool) *Outcome {
 	}
 	if c.session != nil {
 		o.ReturnURL = c.session.ReturnURL
+	}
+	if c.making.flow != nil {
+		o.Flow, o.Landing = c.making.flow.ID, c.making.flow.Landing
 	}
 	return o
 }
@@ -256,7 +269,10 @@ func (b *Broker) Connect(ctx context.Context, who Actor, key string, in ConnectI
 	if err != nil {
 		return nil, err
 	}
-	f, err := b.beginFlow(ctx, c, flowSecrets{}, "", in.Channel)
+	if err := b.own(ctx, c, in); err != nil {
+		return nil, err
+	}
+	f, err := b.beginFlow(ctx, c, flowSecrets{}, "", in)
 	if err != nil {
 		return nil, err
 	}
@@ -337,8 +353,8 @@ type begun struct {
 }
 
 // beginFlow opens a flow and counts it.
-func (b *Broker) beginFlow(ctx context.Context, c *connecting, secrets flowSecrets, redirect, channel string) (*begun, error) {
-	waiting, err := channelHash(channel)
+func (b *Broker) beginFlow(ctx context.Context, c *connecting, secrets flowSecrets, redirect string, in ConnectInput) (*begun, error) {
+	waiting, err := channelHash(in.Channel)
 	if err != nil {
 		return nil, err
 	}
@@ -355,10 +371,10 @@ func (b *Broker) beginFlow(ctx context.Context, c *connecting, secrets flowSecre
 	f := &Flow{
 		ID: FlowID(uuid.NewString()), Environment: m.integration.Environment, Integration: m.integration.ID, Connection: m.reconnect,
 		Key: m.key, StateHash: hash[:], BrowserHash: browserHash[:], Channel: waiting, RedirectURI: redirect, Issuer: m.facts.Issuer, AskedScopes: m.asked,
-		Status: FlowOpen, CreatedAt: now, ExpiresAt: now.Add(flowLifetime),
+		Landing: in.Landing, Status: FlowOpen, CreatedAt: now, ExpiresAt: now.Add(flowLifetime),
 	}
 	if c.session != nil {
-		f.Session = c.session.ID
+		f.Session, f.Landing = c.session.ID, cmp.Or(in.Landing, c.session.Landing)
 	}
 	if f.Secrets, err = b.sealJSON(flowPlace(f), secrets); err != nil {
 		return nil, err

@@ -135,24 +135,33 @@ func (b *Broker) Connection(ctx context.Context, who Actor, ref ConnectionRef) (
 	return c, err
 }
 
-// ConnectionByID gives a connection without its credential.
-func (b *Broker) ConnectionByID(ctx context.Context, who Actor, id ConnectionID) (*Connection, error) {
-	if err := who.Allow(ScopeConnectionsRead, ScopeCredentialsRead); err != nil {
-		return nil, err
-	}
-	c, err := b.store.Connection(ctx, who.Environment, id)
-	return c, onConnection(err)
-}
-
 // lookUp finds a connection of the actor's environment by the names that callers use.
 func (b *Broker) lookUp(ctx context.Context, who Actor, ref ConnectionRef) (*Connection, *Integration, error) {
+	if ref.ID != "" {
+		return b.lookUpByID(ctx, who, ref.ID)
+	}
 	i, err := b.integration(who, ref.Integration)
 	if err != nil {
 		return nil, nil, err
 	}
 	c, err := b.store.ConnectionByKey(ctx, i.ID, ref.Key)
+	if err == nil && c.Status == Pending {
+		err = ErrNotFound
+	}
 	if err != nil {
 		return nil, nil, onConnection(err)
+	}
+	return c, i, nil
+}
+
+func (b *Broker) lookUpByID(ctx context.Context, who Actor, id ConnectionID) (*Connection, *Integration, error) {
+	c, err := b.store.Connection(ctx, who.Environment, id)
+	if err != nil {
+		return nil, nil, onConnection(err)
+	}
+	i, ok := b.snapshot.Load().integrations[c.Integration]
+	if !ok || !i.DeletedAt.IsZero() {
+		return nil, nil, ErrNotFound.On("connection").Saying("there is no connection of that id")
 	}
 	return c, i, nil
 }
@@ -389,7 +398,7 @@ func (b *Broker) UpdateConnection(ctx context.Context, who Actor, ref Connection
 			return nil, err
 		}
 	}
-	changed, err := b.change(ctx, who, ref.Integration, []string{ref.Key}, "connection.update", func(c *Connection) error {
+	changed, err := b.change(ctx, who, []ConnectionRef{ref}, "connection.update", func(c *Connection) error {
 		if p.EndUser != nil {
 			c.EndUser = p.EndUser
 		}
@@ -416,7 +425,11 @@ func (b *Broker) SetMetadata(ctx context.Context, who Actor, integration string,
 	if err := json.Unmarshal(metadata, &members); err != nil || members == nil {
 		return ErrInvalidRequest.Saying("metadata must be a JSON object").On("metadata")
 	}
-	_, err := b.change(ctx, who, integration, keys, "connection.metadata", func(c *Connection) error {
+	var refs []ConnectionRef
+	for _, key := range slices.Compact(slices.Sorted(slices.Values(keys))) {
+		refs = append(refs, ConnectionRef{Integration: integration, Key: key})
+	}
+	_, err := b.change(ctx, who, refs, "connection.metadata", func(c *Connection) error {
 		if !merge || len(c.Metadata) == 0 {
 			c.Metadata = metadata
 			return nil
@@ -434,13 +447,12 @@ func (b *Broker) SetMetadata(ctx context.Context, who Actor, integration string,
 }
 
 // change reads connections, changes them and writes them, again from the start when somebody else was faster.
-func (b *Broker) change(ctx context.Context, who Actor, integration string, keys []string, action string, apply func(*Connection) error) ([]*Connection, error) {
-	keys = slices.Compact(slices.Sorted(slices.Values(keys)))
+func (b *Broker) change(ctx context.Context, who Actor, refs []ConnectionRef, action string, apply func(*Connection) error) ([]*Connection, error) {
 	for attempt := 0; ; attempt++ {
 		var list []*Connection
 		var trail Trail
-		for _, key := range keys {
-			c, _, err := b.lookUp(ctx, who, ConnectionRef{integration, key})
+		for _, ref := range refs {
+			c, _, err := b.lookUp(ctx, who, ref)
 			if err != nil {
 				return nil, err
 			}
@@ -464,13 +476,17 @@ func (b *Broker) DeleteConnection(ctx context.Context, who Actor, ref Connection
 	if err := who.Allow(ScopeConnectionsDelete); err != nil {
 		return err
 	}
-	c, i, err := b.lookUp(ctx, who, ref)
+	c, _, err := b.lookUp(ctx, who, ref)
 	if err != nil {
 		return err
 	}
+	return b.removeConnection(ctx, who, c)
+}
+
+func (b *Broker) removeConnection(ctx context.Context, who Actor, c *Connection) error {
 	trail := b.audited(who, "connection.delete", string(c.ID))
 	trail.Events = []Event{b.event(EventDeleted, c, "")}
-	return b.cache.writing(i.ID, c.Key, func() error {
+	return b.cache.writing(c.Integration, c.Key, func() error {
 		return onConnection(b.store.DeleteConnection(ctx, who.Environment, c.ID, b.Now(), trail))
 	})
 }

@@ -114,6 +114,7 @@ var (
 	ErrSessionExpired     = declare(Unauthenticated, "session_expired", "the connect session has expired")
 	ErrDeprecatedAuth     = declare(Unauthenticated, "deprecated_authentication", "public keys are not accepted; make a connect session")
 	ErrBrowserMismatch    = declare(Denied, "browser_mismatch", "this sign-in was started in another browser")
+	ErrUserMismatch       = declare(Denied, "user_mismatch", "the connection belongs to another user")
 	ErrIntegrationRefused = declare(Denied, "integration_not_allowed", "the connect session does not allow this integration")
 	ErrInsufficientScope  = declare(Denied, "insufficient_scope", "the API key does not hold the scope that this needs")
 	ErrOriginRefused      = declare(Denied, "origin_not_allowed", "pages of this origin may not do this")

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -43,6 +44,7 @@ type Flow struct {
 	RedirectURI string       // the same string goes into both requests
 	Issuer      string       // what the answer must name, where the provider is known to name it
 	AskedScopes []string
+	Landing     string // as in [Session]
 	Secrets     Sealed // flowSecrets: PKCE verifier, nonce, config, client override
 	Status      FlowStatus
 	Code        string // why it failed
@@ -97,11 +99,11 @@ const (
 
 // redirectURI is where the provider sends the browser back. An integration whose authorization server a user names has
 // its own, so that one server's answer cannot be taken for another's.
-func (b *Broker) redirectURI(f *Facts, i *Integration) string {
+func (b *Broker) redirectURI(f *Facts, i *Integration, path string) string {
 	if f.FreeHost {
 		return b.publicURL + CallbackPath + "/" + i.PublicID
 	}
-	return b.publicURL + CallbackPath
+	return b.publicURL + cmp.Or(path, CallbackPath)
 }
 
 // StartFlow opens a sign-in and gives the address that the browser goes to. Errors: those of ConnectForm, variable_invalid
@@ -118,12 +120,15 @@ func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in Connec
 	if _, err := c.fill(in); err != nil {
 		return nil, err
 	}
+	if err := b.own(ctx, c, in); err != nil {
+		return nil, err
+	}
 	secrets := flowSecrets{
 		Verifier: randomText(32), Nonce: randomText(16), Config: c.making.config,
 		ClientID: c.defaults.ClientID, ClientSecret: c.defaults.ClientSecret.Reveal(), RefreshToken: c.defaults.RefreshToken.Reveal(),
 	}
 	request := &AuthorizeRequest{
-		Client: c.making.client, Config: c.making.holding().Config, RedirectURI: b.redirectURI(c.making.facts, c.making.integration),
+		Client: c.making.client, Config: c.making.holding().Config, RedirectURI: b.redirectURI(c.making.facts, c.making.integration, in.Callback),
 		Verifier: secrets.Verifier, Nonce: secrets.Nonce, UserScopes: c.defaults.UserScopes, Params: c.defaults.AuthorizationParams,
 	}
 	if len(request.Params) == 0 {
@@ -135,7 +140,7 @@ func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in Connec
 	if _, err := a.AuthorizeURL(request); err != nil {
 		return nil, inSection(err, ConfigField)
 	}
-	f, err := b.beginFlow(ctx, c, secrets, request.RedirectURI, in.Channel)
+	f, err := b.beginFlow(ctx, c, secrets, request.RedirectURI, in)
 	if err != nil {
 		return nil, err
 	}
@@ -185,6 +190,8 @@ type FlowError struct {
 	Session     *Session
 	Environment *Environment
 	ReturnURL   string
+	Flow        FlowID // as in [Outcome]; empty: the browser has no business with the flow, or nothing came of it yet
+	Landing     string // as in [Outcome]
 }
 
 // Error gives the code and message of the cause.
@@ -359,15 +366,7 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 	}
 	m.take(got)
 	m.override(c.secrets)
-	b.complete(ctx, m)
-	conn, reconnected, err := b.keepGrant(ctx, m)
-	if err != nil {
-		if errors.Is(err, ErrStorageBusy) || errors.Is(err, ErrStorageUnavailable) {
-			return nil, err // the sealed revocation could not be stored either
-		}
-		return nil, errors.Join(err, b.discard(ctx, m))
-	}
-	return c.outcome(conn, reconnected), nil
+	return b.keepObtained(ctx, c)
 }
 
 // codeIn gives the code of the provider's answer.
@@ -428,6 +427,7 @@ func (b *Broker) flowError(ctx context.Context, f *Flow, c *connecting, err erro
 	}
 	out.Provider, out.Integration = c.making.facts.DisplayName, c.making.integration.Key
 	if c.making.flow != nil { // consumed by us
+		out.Flow, out.Landing = f.ID, f.Landing
 		if err := b.failFlow(ctx, f, c.making.who, out.Err.Code); err != nil {
 			out.Err = out.Err.Because(errors.Join(out.Err.Err, err))
 		}

@@ -169,7 +169,7 @@ func TestEnvironmentsDoNotSeeEachOther(t *testing.T) {
 	}
 	attempts := map[string]func() error{
 		"connection": func() error { _, err := r.broker.Connection(ctx, stranger, ref); return err },
-		"by id":      func() error { _, err := r.broker.ConnectionByID(ctx, stranger, c.ID); return err },
+		"by id":      func() error { _, err := r.broker.Connection(ctx, stranger, broker.ConnectionRef{ID: c.ID}); return err },
 		"reveal":     func() error { _, err := r.broker.Reveal(ctx, stranger, ref, broker.RevealOptions{}); return err },
 		"outbound":   func() error { _, err := r.broker.Outbound(ctx, stranger, ref.Integration, ref.Key); return err },
 		"delete":     func() error { return r.broker.DeleteConnection(ctx, stranger, ref) },

@@ -88,16 +88,27 @@ func (b *Broker) noteAftercare(ctx context.Context, m *making, what string, err 
 }
 
 // accountHash finds other grants of the same account and client. E-mail addresses are the same in any case.
-func (b *Broker) accountHash(m *making) []byte {
-	if m.account == "" {
+func (b *Broker) accountHash(f *Facts, i *Integration, account string) []byte {
+	if account == "" {
 		return nil
 	}
-	account := m.account
 	if strings.ContainsRune(account, '@') {
 		account = strings.ToLower(account)
 	}
-	sum := b.sealer.MAC(labelAccount, place{column: m.facts.TokenOrigin, row: m.integration.ClientID, origin: account}.bytes())
+	sum := b.sealer.MAC(labelAccount, place{column: f.TokenOrigin, row: i.ClientID, origin: account}.bytes())
 	return sum[:]
+}
+
+// setAccount notes which account a connection is of; empty: it is unknown.
+func (b *Broker) setAccount(c *Connection, account string) (err error) {
+	c.AccountHash, c.Account = nil, nil
+	i, f, err := b.IntegrationOf(c)
+	if err != nil || f == nil || account == "" {
+		return err
+	}
+	c.AccountHash = b.accountHash(f, i, account)
+	c.Account, err = b.seal(accountPlace(c), NewSecret(account))
+	return err
 }
 
 // grantHash finds other connections of the integration on the same grant, which is known by the token that it came with:
@@ -130,7 +141,7 @@ func (b *Broker) keepGrant(ctx context.Context, m *making) (*Connection, bool, e
 		if err == nil {
 			b.rouse()
 			b.rouseCourier(g.Trail)
-			return c, old != nil, nil
+			return c, old != nil && old.Status != Pending, nil
 		}
 		if !errors.Is(err, ErrConflict) || attempt == 5 || (old == nil && !m.upsert) {
 			return nil, false, err
@@ -178,12 +189,15 @@ func (b *Broker) grant(m *making, old *Connection, version int64) (*Connection, 
 	kind, action := EventConnected, "connection.create"
 	if old != nil {
 		was := *old
-		c, kind, action = &was, EventReconnected, "connection.reauthorize"
+		c = &was
+		if old.Status != Pending {
+			kind, action = EventReconnected, "connection.reauthorize"
+		}
 	}
 	if c.Key == "" {
 		c.Key = string(c.ID)
 	}
-	hash := b.accountHash(m)
+	hash := b.accountHash(m.facts, m.integration, m.account)
 	if old != nil && len(old.AccountHash) > 0 && !slices.Equal(old.AccountHash, hash) && !m.accountFree {
 		if len(hash) == 0 {
 			return nil, nil, ErrExchangeFailed.Saying("the provider did not say which account this is; please try again")
@@ -200,12 +214,9 @@ func (b *Broker) grant(m *making, old *Connection, version int64) (*Connection, 
 	if c.Config, err = encodeObject(config); err != nil {
 		return nil, nil, err
 	}
-	c.AccountHash, c.Account, c.GrantHash = nil, nil, b.grantHash(m)
-	if len(hash) > 0 {
-		c.AccountHash = hash
-		if c.Account, err = b.seal(accountPlace(c), NewSecret(m.account)); err != nil {
-			return nil, nil, err
-		}
+	c.GrantHash = b.grantHash(m)
+	if err := b.setAccount(c, m.account); err != nil {
+		return nil, nil, err
 	}
 	cred, err := b.sealMaterial(c.Environment, c.ID, version+1, m.origins(c), m.material)
 	if err != nil {
@@ -254,7 +265,7 @@ func (b *Broker) discard(ctx context.Context, m *making) error {
 	if c.Config, err = encodeObject(config); err != nil {
 		return err
 	}
-	c.AccountHash = b.accountHash(m)
+	c.AccountHash = b.accountHash(m.facts, m.integration, m.account)
 	cred, err := b.sealMaterial(c.Environment, c.ID, 1, m.origins(c), m.material)
 	if err != nil {
 		return err

@@ -47,7 +47,12 @@ func (b *Broker) Outbound(ctx context.Context, who Actor, integration, key strin
 			return nil, err
 		}
 	}
-	i, ok := b.snapshot.Load().byKey[integrationName{who.Environment, integration}]
+	return b.outbound(ctx, who.Environment, integration, key)
+}
+
+// outbound is Outbound for whom has been found to be allowed.
+func (b *Broker) outbound(ctx context.Context, env EnvironmentID, integration, key string) (*Outbound, error) {
+	i, ok := b.snapshot.Load().byKey[integrationName{env, integration}]
 	if !ok {
 		return nil, ErrNotFound.On("integration").Saying("there is no integration of that key")
 	}
@@ -220,7 +225,7 @@ const rejectedPause = 30 * time.Second
 
 // Rejected is told that the API refused the credential. It gives a newer one, renewing it once for each version, or nil
 // when there is none to be had.
-func (b *Broker) Rejected(ctx context.Context, who Actor, o *Outbound) (*Outbound, error) {
+func (b *Broker) Rejected(ctx context.Context, o *Outbound) (*Outbound, error) {
 	c, err := b.store.Credential(ctx, o.connection)
 	if err != nil {
 		return nil, onConnection(err)
@@ -237,7 +242,7 @@ func (b *Broker) Rejected(ctx context.Context, who Actor, o *Outbound) (*Outboun
 			return nil, nil //nolint:nilnil // as above
 		}
 	}
-	return b.Outbound(ctx, who, o.integration.Key, o.key)
+	return b.outbound(ctx, o.integration.Environment, o.integration.Key, o.key)
 }
 
 // mayReject limits renewals that an API's refusals cause: all who found out about one version wait for one renewal, and

@@ -184,8 +184,8 @@ func (b *Broker) applySpilled(ctx context.Context) error {
 	return nil
 }
 
-// Sweep fails flows that were interrupted, forgets sessions, flows and deliveries that ended long ago, and erases tokens of
-// grants that were lost long ago.
+// Sweep fails flows that were interrupted, forgets sessions, flows and deliveries that ended long ago and connections that
+// nobody came to make, and erases tokens of grants that were lost long ago.
 func (b *Broker) Sweep(ctx context.Context) error {
 	now := b.Now()
 	flows, err := b.store.InterruptedFlows(ctx, now.Add(-interruptedAfter))
@@ -198,6 +198,9 @@ func (b *Broker) Sweep(ctx context.Context) error {
 		}
 	}
 	if _, err := b.store.SweepSessions(ctx, now.Add(-sweepAfter)); err != nil {
+		return err
+	}
+	if err := b.sweepPending(ctx); err != nil {
 		return err
 	}
 	if _, err := b.store.EraseTokens(ctx, now, eraseAtOnce, b.line(System(""), "credential.erase", "")); err != nil {

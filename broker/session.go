@@ -46,8 +46,10 @@ type Session struct {
 	TokenHash          []byte // SHA-256 of the whole token
 	EndUser            *EndUser
 	Tags               map[string]string
-	Integrations       []string // keys that it allows; empty: all
-	Connection         ConnectionID
+	Integrations       []string     // keys that it allows; empty: all
+	Connection         ConnectionID // the one that it repairs, or brings to its first success
+	First              bool         // Connection is pending: this is to be its first success
+	Landing            string       // a path of ours that the browser goes on to when a sign-in has ended; empty: it stays where it is told
 	ConnectionName     string       // name of the connection that it makes
 	AllowAccountChange bool         // a reconnect may end in another account
 	AllowedOrigins     []string     // may frame the UI and get its messages; empty: the environment's
@@ -80,6 +82,9 @@ func (s *Session) Allows(key string) bool {
 	return false
 }
 
+// Repairs reports whether the session is there to connect again what was connected before.
+func (s *Session) Repairs() bool { return s.Connection != "" && !s.First }
+
 // Ended gives the session's success for the integration, if it had one.
 func (s *Session) Ended(i IntegrationID) (SessionEnd, bool) {
 	for _, d := range s.Done {
@@ -99,10 +104,11 @@ const (
 	sessionTokenLength = len(sessionTokenPrefix) + 64
 )
 
-// ConnectionRef names a connection as callers do.
+// ConnectionRef names a connection as callers do: by its id, or by two keys. Pending connections have no keys yet.
 type ConnectionRef struct {
-	Integration string // the integration's key
-	Key         string // the connection's key
+	ID          ConnectionID // empty: the keys name it
+	Integration string       // the integration's key
+	Key         string       // the connection's key
 }
 
 // SessionInput is what a connect session is made of.
@@ -118,6 +124,7 @@ type SessionInput struct {
 	Lifetime           time.Duration // zero: 15 minutes; at most an hour
 	Reconnect          *ConnectionRef
 	AllowAccountChange bool
+	Landing            string
 }
 
 // CreateSession makes a connect session and gives its token, which is told only now.
@@ -132,7 +139,7 @@ func (b *Broker) CreateSession(ctx context.Context, who Actor, in SessionInput) 
 	s := &Session{
 		ID: SessionID(uuid.NewString()), Environment: env.ID, EndUser: in.EndUser, Tags: in.Tags, Integrations: in.Integrations,
 		AllowAccountChange: in.AllowAccountChange, AllowedOrigins: in.AllowedOrigins, ReturnURL: in.ReturnURL,
-		WebhookURL: in.WebhookURL, ConnectionName: in.ConnectionName, CreatedAt: b.Now(),
+		WebhookURL: in.WebhookURL, ConnectionName: in.ConnectionName, Landing: in.Landing, CreatedAt: b.Now(),
 	}
 	if err := b.bindSession(ctx, who, env, s, in); err != nil {
 		return nil, Secret{}, err
@@ -183,11 +190,11 @@ func (b *Broker) bindSession(ctx context.Context, who Actor, env *Environment, s
 	if in.Reconnect == nil {
 		return nil
 	}
-	c, err := b.Connection(ctx, System(who.Environment), *in.Reconnect)
+	c, i, err := b.lookUp(ctx, who, *in.Reconnect)
 	if err != nil {
 		return err
 	}
-	s.Connection, s.Integrations = c.ID, []string{in.Reconnect.Integration}
+	s.Connection, s.First, s.Integrations = c.ID, c.Status == Pending, []string{i.Key}
 	if s.EndUser == nil {
 		s.EndUser = c.EndUser
 	}

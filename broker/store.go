@@ -80,6 +80,7 @@ type FlowStore interface {
 	// that would be more than maxStarts. NotFound: the session is gone. Conflict: its state or its Channel is another's. An
 	// open flow of the same session gives its Channel up and fails: the browser has begun anew.
 	CreateFlow(ctx context.Context, f *Flow, maxStarts int, t Trail) (ok bool, err error)
+	Flow(ctx context.Context, id FlowID) (*Flow, error)
 	// FlowByState finds a flow by the hash of its state.
 	FlowByState(ctx context.Context, hash []byte) (*Flow, error)
 	// FlowByChannel finds a flow by its Channel, which no other has.
@@ -114,11 +115,13 @@ type Grant struct {
 
 // ConnectionFilter selects connections; empty fields select all.
 type ConnectionFilter struct {
-	Environment    EnvironmentID // required
-	Key            string
-	Search         string // in key, end user's display name and e-mail; any case
-	EndUser        string
-	Organization   string
+	Environment  EnvironmentID // required
+	Key          string
+	Search       string // in key, end user's display name and e-mail; any case
+	EndUser      string
+	Organization string
+	// OrIntegrations are those of which connections of any end user do, where one is named.
+	OrIntegrations []IntegrationID
 	Integrations   []IntegrationID
 	Tags           map[string]string // all of them
 	Statuses       []Status          // any of them
@@ -138,6 +141,10 @@ type ConnectionStore interface {
 	ConnectionByKey(ctx context.Context, integration IntegrationID, key string) (*Connection, error)
 	// Connections lists, newest first, then by highest number.
 	Connections(ctx context.Context, f ConnectionFilter) ([]*Connection, error)
+	// MatchingConnections counts what the filter selects, whatever its limit and offset.
+	MatchingConnections(ctx context.Context, f ConnectionFilter) (int, error)
+	// SweepPending removes pending connections that have not been touched since before then, and says how many.
+	SweepPending(ctx context.Context, before time.Time) (int, error)
 	// UpdateConnections replaces all of them, or none. Each must still have its Revision, which is bumped. It writes
 	// everything but what belongs to the credential, and FetchedAt. Conflict: a revision is another. NotFound: one is gone.
 	UpdateConnections(ctx context.Context, cs []*Connection, t Trail) error
@@ -208,6 +215,8 @@ type DueRefresh struct {
 // CredentialStore keeps each connection's credential. Only these methods and PutGrant write it.
 type CredentialStore interface {
 	Credential(ctx context.Context, id ConnectionID) (*Credential, error)
+	// Lifetimes tells of those of the connections that have a credential.
+	Lifetimes(ctx context.Context, ids []ConnectionID) (map[ConnectionID]Lifetime, error)
 	// Ticket finds a connection by its integration and key. A pending one has version 0.
 	Ticket(ctx context.Context, integration IntegrationID, key string) (*Ticket, error)
 	// LeaseRefresh lets owner renew for ttl, on the store's clock, unless another owner holds the lease (ok is false).

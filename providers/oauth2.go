@@ -92,7 +92,7 @@ func (p *oauth2Provider) Exchange(ctx context.Context, r *broker.ExchangeRequest
 		call.params.Set(x.Key, x.Value)
 	}
 	var options []oauth2.AuthCodeOption
-	if p.spec.sendsPKCE {
+	if p.spec.sendsPKCE && r.Verifier != "" { // a code that the app got by itself may have none
 		options = append(options, oauth2.VerifierOption(r.Verifier))
 	}
 	_, _ = cfg.Exchange(call.context(ctx), r.Code, options...)

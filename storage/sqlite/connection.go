@@ -292,6 +292,26 @@ func (d *DB) Connections(ctx context.Context, f broker.ConnectionFilter) ([]*bro
 	return out, nil
 }
 
+// MatchingConnections implements [broker.ConnectionStore].
+func (d *DB) MatchingConnections(ctx context.Context, f broker.ConnectionFilter) (count int, err error) {
+	where, args := conditions(&f)
+	err = d.list(ctx, "count matching connections", func(c *conn) error {
+		return c.allOnce(func(r *sql.Rows) error { return r.Scan(&count) },
+			"SELECT count(*) FROM connections c JOIN integrations i ON i.number = c.integration_number "+where, args...)
+	})
+	return count, err
+}
+
+// SweepPending implements [broker.ConnectionStore].
+func (d *DB) SweepPending(ctx context.Context, before time.Time) (int, error) {
+	var n int64
+	err := d.write(ctx, "sweep pending connections", func(tx *conn) (err error) {
+		n, err = tx.exec("DELETE FROM connections WHERE status = 'pending' AND updated_at < ?", micros(before))
+		return err
+	})
+	return int(n), err
+}
+
 // conditions puts a filter into SQL. Lists go in as JSON, so that there are as many texts as combinations, not as values.
 func conditions(f *broker.ConnectionFilter) (where string, args []any) {
 	var parts []string
@@ -310,7 +330,10 @@ func conditions(f *broker.ConnectionFilter) (where string, args []any) {
 	if f.Key != "" { // with the integrations named, the key's index serves
 		add("c.integration_number IN (SELECT number FROM integrations WHERE environment = ?) AND c.key = ?", string(f.Environment), f.Key)
 	}
-	if f.EndUser != "" {
+	switch {
+	case f.EndUser != "" && len(f.OrIntegrations) > 0:
+		add("(c.end_user_id = ? OR i.id IN (SELECT value FROM json_each(?)))", f.EndUser, list(f.OrIntegrations))
+	case f.EndUser != "":
 		add("c.end_user_id = ?", f.EndUser)
 	}
 	if f.Organization != "" {

@@ -38,6 +38,26 @@ func putCredential(tx *conn, number int64, g *broker.Grant) error {
 	return err
 }
 
+// Lifetimes implements [broker.CredentialStore].
+func (d *DB) Lifetimes(ctx context.Context, ids []broker.ConnectionID) (map[broker.ConnectionID]broker.Lifetime, error) {
+	out := make(map[broker.ConnectionID]broker.Lifetime, len(ids))
+	err := d.list(ctx, "list lifetimes", func(c *conn) error {
+		return c.all(func(r *sql.Rows) error {
+			var id broker.ConnectionID
+			var l broker.Lifetime
+			err := r.Scan((*string)(&id), when(&l.ObtainedAt), when(&l.RefreshedAt), when(&l.ExpiresAt), when(&l.RefreshExpiresAt))
+			out[id] = l
+			return err
+		}, `SELECT c.id, k.obtained_at, k.refreshed_at, k.expires_at, k.refresh_expires_at
+			FROM json_each(?) AS want JOIN connections c ON c.id = want.value JOIN credentials k ON k.connection_number = c.number`,
+			list(ids))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // Credential implements [broker.CredentialStore].
 func (d *DB) Credential(ctx context.Context, id broker.ConnectionID) (found *broker.Credential, err error) {
 	err = d.read(ctx, "read credential", func(c *conn) error {

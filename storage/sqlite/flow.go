@@ -28,10 +28,11 @@ func (d *DB) CreateFlow(ctx context.Context, f *broker.Flow, maxStarts int, t br
 			}
 		}
 		_, err := tx.exec(`INSERT INTO flows (id, environment, session, integration, connection, key, state_hash, browser_hash,
-				channel, redirect_uri, issuer, asked_scopes, secrets, status, code, created_at, expires_at, consumed_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+				channel, redirect_uri, issuer, asked_scopes, landing, secrets, status, code, created_at, expires_at,
+				consumed_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			string(f.ID), string(f.Environment), string(f.Session), string(f.Integration), string(f.Connection), f.Key,
-			f.StateHash, blob(f.BrowserHash), blob(f.Channel), f.RedirectURI, f.Issuer, list(f.AskedScopes), blob(f.Secrets),
+			f.StateHash, blob(f.BrowserHash), blob(f.Channel), f.RedirectURI, f.Issuer, list(f.AskedScopes), f.Landing, blob(f.Secrets),
 			string(broker.FlowOpen), f.Code, micros(f.CreatedAt), micros(f.ExpiresAt), micros(f.ConsumedAt))
 		if err != nil {
 			return err
@@ -52,14 +53,29 @@ func giveUpChannel(tx *conn, f *broker.Flow) error {
 }
 
 const selectFlow = `SELECT id, environment, session, integration, connection, key, state_hash, browser_hash, channel,
-	redirect_uri, issuer, asked_scopes, secrets, status, code, created_at, expires_at, consumed_at FROM flows `
+	redirect_uri, issuer, asked_scopes, landing, secrets, status, code, created_at, expires_at, consumed_at FROM flows `
 
 func flowFields(f *broker.Flow) []any {
 	return []any{
 		(*string)(&f.ID), (*string)(&f.Environment), (*string)(&f.Session), (*string)(&f.Integration), (*string)(&f.Connection),
-		&f.Key, &f.StateHash, &f.BrowserHash, &f.Channel, &f.RedirectURI, &f.Issuer, doc(&f.AskedScopes), sealed(&f.Secrets),
+		&f.Key, &f.StateHash, &f.BrowserHash, &f.Channel, &f.RedirectURI, &f.Issuer, doc(&f.AskedScopes), &f.Landing, sealed(&f.Secrets),
 		(*string)(&f.Status), &f.Code, when(&f.CreatedAt), when(&f.ExpiresAt), when(&f.ConsumedAt),
 	}
+}
+
+// Flow implements [broker.FlowStore].
+func (d *DB) Flow(ctx context.Context, id broker.FlowID) (*broker.Flow, error) {
+	f := new(broker.Flow)
+	err := d.read(ctx, "read flow by id", func(c *conn) error {
+		return c.row(selectFlow+"WHERE id = ?", []any{string(id)}, flowFields(f)...)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if f.ID != id {
+		return nil, errWrongRow
+	}
+	return f, nil
 }
 
 // FlowByState implements [broker.FlowStore].

@@ -26,12 +26,12 @@ func (d *DB) CreateSession(ctx context.Context, s *broker.Session, t broker.Trai
 		if s.EndUser != nil {
 			user = encode((*endUser)(s.EndUser))
 		}
-		_, err := tx.exec(`INSERT INTO sessions (id, environment, token_hash, end_user, tags, integrations, connection,
-				connection_name, allow_account_change, allowed_origins, return_url, webhook_url, defaults, starts, created_at,
+		_, err := tx.exec(`INSERT INTO sessions (id, environment, token_hash, end_user, tags, integrations, connection, first,
+				landing, connection_name, allow_account_change, allowed_origins, return_url, webhook_url, defaults, starts, created_at,
 				expires_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			string(s.ID), string(s.Environment), s.TokenHash, user, dict(s.Tags), list(s.Integrations), string(s.Connection),
-			s.ConnectionName, s.AllowAccountChange, list(s.AllowedOrigins), s.ReturnURL, s.WebhookURL, blob(s.Defaults),
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			string(s.ID), string(s.Environment), s.TokenHash, user, dict(s.Tags), list(s.Integrations), string(s.Connection), s.First,
+			s.Landing, s.ConnectionName, s.AllowAccountChange, list(s.AllowedOrigins), s.ReturnURL, s.WebhookURL, blob(s.Defaults),
 			s.Starts, micros(s.CreatedAt), micros(s.ExpiresAt))
 		if err != nil {
 			return err
@@ -40,7 +40,7 @@ func (d *DB) CreateSession(ctx context.Context, s *broker.Session, t broker.Trai
 	})
 }
 
-const selectSession = `SELECT id, environment, token_hash, end_user, tags, integrations, connection, connection_name,
+const selectSession = `SELECT id, environment, token_hash, end_user, tags, integrations, connection, first, landing, connection_name,
 	allow_account_change, allowed_origins, return_url, webhook_url, defaults, starts, created_at, expires_at FROM sessions `
 
 // SessionByHash implements [broker.SessionStore].
@@ -66,7 +66,7 @@ func (d *DB) session(ctx context.Context, query string, key any) (*broker.Sessio
 	err := d.read(ctx, "read session", func(c *conn) error {
 		var user *endUser
 		err := c.row(query, []any{key}, (*string)(&s.ID), (*string)(&s.Environment), &s.TokenHash, doc(&user), doc(&s.Tags),
-			doc(&s.Integrations), (*string)(&s.Connection), &s.ConnectionName, &s.AllowAccountChange, doc(&s.AllowedOrigins),
+			doc(&s.Integrations), (*string)(&s.Connection), &s.First, &s.Landing, &s.ConnectionName, &s.AllowAccountChange, doc(&s.AllowedOrigins),
 			&s.ReturnURL, &s.WebhookURL, sealed(&s.Defaults), &s.Starts, when(&s.CreatedAt), when(&s.ExpiresAt))
 		if err != nil {
 			return err

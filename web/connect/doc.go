@@ -10,6 +10,7 @@
 //	GET  /connect/to/{key}/done             how it went
 //	GET  /connect/start?note=…              the same form for a sign-in that another surface begins
 //	POST /connect/start                     starts it
+//	GET  /connect/ended?flow=…              how a sign-in went that another surface has begun
 //	GET  /oauth/callback …                  the way back: it worked, or why not
 //	POST /oauth/callback …                  the same for providers that answer by POST
 //

@@ -161,7 +161,7 @@ func (u *UI) ended(w http.ResponseWriter, r *http.Request, who broker.Actor, att
 	switch state.Status {
 	case broker.FlowSucceeded:
 		return u.showDone(w, r, success{
-			look: l, name: name, integration: key, connection: state.Connection, again: session.Connection != "", session: session, env: env,
+			look: l, name: name, integration: key, connection: state.Connection, again: session.Repairs(), session: session, env: env,
 		})
 	case broker.FlowFailed:
 		page := u.failurePage(l, env.Label(), name, state.Code)

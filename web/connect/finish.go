@@ -8,6 +8,7 @@ import (
 	"github.com/gorilla/securecookie"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
 )
 
 // done says that a connection was made of what was typed, or how the sign-in ended that an embedded page waited for.
@@ -51,7 +52,16 @@ func (u *UI) callback(w http.ResponseWriter, r *http.Request, who broker.Actor) 
 		IP: who.IP, RequestID: who.RequestID,
 	})
 	if err != nil {
+		if f := (*broker.FlowError)(nil); errors.As(err, &f) && f.Landing != "" {
+			kit.EventOf(r).Failed(f.Err)
+			goOn(w, r, f.Landing, f.Flow)
+			return nil
+		}
 		return &stopped{err: err, manner: &cookie.manner, retry: u.retry(r, cookie, err)}
+	}
+	if o.Landing != "" {
+		goOn(w, r, o.Landing, o.Flow)
+		return nil
 	}
 	return u.showDone(w, r, success{
 		look: cookie.look(r), callback: true, name: o.Facts.DisplayName, integration: o.Integration, connection: o.Key,

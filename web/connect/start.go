@@ -81,7 +81,7 @@ func undecorated(value string, f broker.Field) string {
 // leave starts a flow and sends the browser to the provider.
 func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, l look, f *broker.ConnectForm, s kit.Start) error {
 	started, err := u.broker.StartFlow(r.Context(), who, s.Key, broker.ConnectInput{
-		Fields: onlyAsked(s.Fields, f), Params: s.Params, Channel: s.Channel,
+		Fields: onlyAsked(s.Fields, f), Params: s.Params, Channel: s.Channel, Landing: s.Landing, Callback: s.Callback, Own: s.Own,
 	})
 	if err != nil {
 		return err
@@ -132,6 +132,10 @@ func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, l l
 	o, err := u.broker.Connect(r.Context(), who, f.Integration.Key, broker.ConnectInput{Fields: typed})
 	if err != nil {
 		return err
+	}
+	if o.Landing != "" {
+		goOn(w, r, o.Landing, o.Flow)
+		return nil
 	}
 	text, err := securecookie.EncodeMulti(noteName, note{who.Session, o.Key, o.Reconnected}, u.notes...)
 	if err != nil {

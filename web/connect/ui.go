@@ -86,6 +86,7 @@ func (u *UI) Surface() kit.Surface {
 		{Method: http.MethodPost, Path: "/connect/to/{key}", Auth: form, MaxBody: maxForm, Handle: u.submit},
 		{Method: http.MethodGet, Path: "/connect/to/{key}/done", Auth: link, Handle: u.done},
 		{Method: http.MethodGet, Path: "/connect/to/{key}/attempt", Auth: link, Handle: u.attempt},
+		{Method: http.MethodGet, Path: endedPath, Auth: kit.Public, Handle: u.endedSignIn},
 		{Method: http.MethodGet, Path: startPath, Auth: sealedLink, Handle: u.startPage},
 		{Method: http.MethodPost, Path: startPath, Auth: sealedForm, MaxBody: maxForm, Handle: u.startSubmit},
 	}

@@ -114,7 +114,7 @@ func (c *call) renew(out *http.Request) bool {
 	}
 	c.renewed = true
 	c.waiting.Store(true)
-	fresh, err := c.h.broker.Rejected(out.Context(), c.who, c.out)
+	fresh, err := c.h.broker.Rejected(out.Context(), c.out)
 	c.waiting.Store(false)
 	if err != nil || fresh == nil || fresh.Connection() != c.out.Connection() || !repeatable(out) {
 		return false

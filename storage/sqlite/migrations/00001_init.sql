@@ -74,6 +74,8 @@ CREATE TABLE sessions (
 	tags                 TEXT,
 	integrations         TEXT,
 	connection           TEXT    NOT NULL,
+	first                INTEGER NOT NULL,
+	landing              TEXT    NOT NULL,
 	connection_name      TEXT    NOT NULL,
 	allow_account_change INTEGER NOT NULL,
 	allowed_origins      TEXT,
@@ -110,6 +112,7 @@ CREATE TABLE flows (
 	redirect_uri TEXT    NOT NULL,
 	issuer       TEXT    NOT NULL,
 	asked_scopes TEXT,
+	landing      TEXT    NOT NULL,
 	secrets      BLOB,
 	status       TEXT    NOT NULL,
 	code         TEXT    NOT NULL,
@@ -169,6 +172,8 @@ CREATE TABLE connections (
 CREATE UNIQUE INDEX connections_by_key ON connections (integration_number, key);
 -- The list, newest first; it ends in the number, as every index does.
 CREATE INDEX connections_by_age ON connections (environment_number, created_at);
+-- The sweep, of those that nobody came to make.
+CREATE INDEX connections_pending ON connections (updated_at) WHERE status = 'pending';
 -- The list of one end user's connections.
 CREATE INDEX connections_by_end_user ON connections (end_user_id) WHERE end_user_id IS NOT NULL;
 -- Other grants of an account. Eight bytes of the hash find it, the row decides.

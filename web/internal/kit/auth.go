@@ -1,11 +1,14 @@
 package kit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"net/url"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/coatcheck/coatcheck/broker"
 )
@@ -34,13 +37,17 @@ const (
 	sessionHexSize = 64
 )
 
-// Doors makes the ways in for callers with a credential in the Authorization header.
-type Doors struct{ Keeper Keeper }
+// Doors makes the ways in for callers with a credential in a header.
+type Doors struct {
+	Keeper Keeper
+	// Header is where the credential stands, and nothing else with it; empty: in Authorization.
+	Header string
+}
 
 // Key lets API keys in. Where scopes are named, a key must hold one of them; where none are, it must be an environment's.
 func (d Doors) Key(scopes ...broker.Scope) Auth {
 	return Auth{Name: "key" + names(scopes), Check: func(r *http.Request) (broker.Actor, error) {
-		text, err := credential(r)
+		text, err := d.credential(r)
 		if err != nil {
 			return broker.Actor{}, err
 		}
@@ -51,7 +58,7 @@ func (d Doors) Key(scopes ...broker.Scope) Auth {
 // Session lets connect sessions in.
 func (d Doors) Session() Auth {
 	return Auth{Name: "session", Pages: true, Check: func(r *http.Request) (broker.Actor, error) {
-		text, err := credential(r)
+		text, err := d.credential(r)
 		if err != nil {
 			return broker.Actor{}, err
 		}
@@ -91,7 +98,7 @@ func (d Doors) Query() Auth {
 // Either lets both in. Scopes bind keys alone: a session may do what it was made for.
 func (d Doors) Either(scopes ...broker.Scope) Auth {
 	return Auth{Name: "session or key" + names(scopes), Pages: true, Check: func(r *http.Request) (broker.Actor, error) {
-		text, err := credential(r)
+		text, err := d.credential(r)
 		if err != nil {
 			return broker.Actor{}, err
 		}
@@ -100,6 +107,43 @@ func (d Doors) Either(scopes ...broker.Scope) Auth {
 		}
 		return d.key(text, scopes)
 	}}
+}
+
+// HeaderOwner names the end user on whose behalf an app's backend asks.
+const HeaderOwner = "X-Owner-Id"
+
+// maxOwner bounds an end user's id, in bytes.
+const maxOwner = 255
+
+// User lets sessions in, which belong to an end user, and API keys on behalf of the one in [HeaderOwner], if there is one.
+// Scopes bind keys alone.
+func (d Doors) User(scopes ...broker.Scope) Auth {
+	either := d.Either(scopes...)
+	return Auth{Name: "user: " + either.Name, Pages: true, Check: func(r *http.Request) (broker.Actor, error) {
+		who, err := either.Check(r)
+		if err != nil {
+			return who, err
+		}
+		return OnBehalf(r, who)
+	}}
+}
+
+// OnBehalf reads [HeaderOwner]. Errors: invalid_request, also where a session tries to speak for somebody.
+func OnBehalf(r *http.Request, who broker.Actor) (broker.Actor, error) {
+	values := r.Header.Values(HeaderOwner)
+	if len(values) == 0 {
+		return who, nil
+	}
+	refused := broker.ErrInvalidRequest.On("owner")
+	switch owner := values[0]; {
+	case who.Kind == broker.BySession:
+		return who, refused.Saying("a connect session belongs to its own end user; " + HeaderOwner + " is for API keys")
+	case len(values) > 1, owner == "", len(owner) > maxOwner, !utf8.ValidString(owner), strings.ContainsFunc(owner, unicode.IsControl):
+		return who, refused.Saying(HeaderOwner + " holds the id of one end user, of 1 to 255 characters")
+	default:
+		who.Owner = owner
+	}
+	return who, nil
 }
 
 func names(scopes []broker.Scope) string {
@@ -146,13 +190,13 @@ func IsSessionToken(text string) bool {
 	return ok && len(digits) == sessionHexSize && strings.Trim(digits, "0123456789abcdef") == ""
 }
 
-// credential reads the Authorization header: the text after the last "Bearer ", or the whole header without it. A
+// credential reads the header. Authorization holds the text after the last "Bearer ", or the whole header without it. A
 // credential in the URL is refused even beside a good header: it is in somebody's log already.
-func credential(r *http.Request) (string, error) {
+func (d Doors) credential(r *http.Request) (string, error) {
 	if err := NoCredentialInURL(r.URL); err != nil {
 		return "", err
 	}
-	values := r.Header["Authorization"]
+	values := r.Header.Values(cmp.Or(d.Header, "Authorization"))
 	switch {
 	case len(values) == 0:
 		return "", broker.ErrUnauthorized.Because(ErrNoCredential)
@@ -160,7 +204,7 @@ func credential(r *http.Request) (string, error) {
 		return "", broker.ErrUnauthorized.Because(ErrEmptyCredential)
 	}
 	text := values[0]
-	if i := strings.LastIndex(text, "Bearer "); i >= 0 {
+	if i := strings.LastIndex(text, "Bearer "); i >= 0 && d.Header == "" {
 		text = text[i+len("Bearer "):]
 	}
 	// A header of "Bearer " arrives as "Bearer": its trailing space is not part of the value.

@@ -67,7 +67,7 @@ func Fail(w http.ResponseWriter, r *http.Request, err error) {
 // write the rest.
 func fail(w http.ResponseWriter, r *http.Request, write func(http.ResponseWriter, *http.Request, error), err error) {
 	e := broker.AsError(err)
-	EventOf(r).failed(e)
+	EventOf(r).Failed(e)
 	h := w.Header()
 	h.Set(HeaderErrorCode, e.Code)
 	// What a handler had prepared for success does not belong to a failure.

@@ -45,8 +45,8 @@ func RequestID(r *http.Request) string { return EventOf(r).ID }
 // Note adds ids to the request's log line: never a secret, and nothing of a query, header or body.
 func (e *Event) Note(attrs ...slog.Attr) { e.attrs = append(e.attrs, attrs...) }
 
-// failed notes a refusal. The cause is logged only where the request is not to blame: elsewhere it says nothing new.
-func (e *Event) failed(err *broker.Error) {
+// Failed notes a refusal. The cause is logged only where the request is not to blame: elsewhere it says nothing new.
+func (e *Event) Failed(err *broker.Error) {
 	e.Note(slog.String("code", err.Code))
 	switch Status(err.Kind) {
 	case http.StatusInternalServerError:
@@ -169,7 +169,7 @@ func survive(rec *recorder, r *http.Request, write func(http.ResponseWriter, *ht
 	e.Note(slog.String("stack", string(debug.Stack())))
 	err := broker.ErrInternal.Because(fmt.Errorf("panic of type %T", p))
 	if rec.status != 0 {
-		e.failed(err)
+		e.Failed(err)
 		panic(http.ErrAbortHandler)
 	}
 	fail(rec, r, write, err)
