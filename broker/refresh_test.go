@@ -228,7 +228,7 @@ func TestARejectedTokenIsRenewedOncePerVersion(t *testing.T) {
 	var all sync.WaitGroup
 	for range 50 {
 		all.Go(func() {
-			if newer, err := r.broker.Rejected(t.Context(), r.who, first); err != nil || newer == nil {
+			if newer, err := r.broker.Rejected(t.Context(), first); err != nil || newer == nil {
 				t.Errorf("rejected: %v, %v", newer, err)
 			}
 		})
@@ -242,7 +242,7 @@ func TestARejectedTokenIsRenewedOncePerVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	// An API that refuses whatever it gets does not have tokens renewed with every call.
-	if again, err := r.broker.Rejected(t.Context(), r.who, second); err != nil || again != nil {
+	if again, err := r.broker.Rejected(t.Context(), second); err != nil || again != nil {
 		t.Fatalf("again: %v, %v", again, err)
 	}
 	if n, _ := r.provider.count(); n != 1 {

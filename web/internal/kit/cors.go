@@ -57,7 +57,7 @@ func Methods(rows []Route) []string {
 // there.
 func (c *CORS) beforeAuth(w http.ResponseWriter, r *http.Request) {
 	w.Header().Add("Vary", "Origin")
-	text, err := credential(r)
+	text, err := Doors{}.credential(r)
 	if err == nil && strings.HasPrefix(text, SessionPrefix) || r.URL.Query().Has(ParamSession) {
 		_ = c.allow(w, r, broker.Actor{})
 	}
