@@ -139,6 +139,9 @@ func (l *accessLog) close() error {
 // maxLoggedPath is how much of a path is logged.
 const maxLoggedPath = 512
 
+// masked stands in the log for a path that may hold a credential.
+const masked = "[masked]"
+
 // second is a second with its text.
 type second struct {
 	unix int64
@@ -191,6 +194,7 @@ func (c *call) appendLine(b []byte, aborted bool) []byte {
 	b = appendDigits(b, int(took.Microseconds()%1000), 3)
 	b = appendName(b, `,"environment":"`, string(c.who.Environment))
 	b = appendName(b, `,"key":"`, string(c.who.Key))
+	b = appendName(b, `,"session":"`, string(c.who.Session))
 	if c.out != nil { // otherwise it is what somebody says, and names nothing
 		b = appendText(b, `,"integration":`, c.control.integration)
 		b = appendName(b, `,"connection":"`, string(c.out.Connection()))
@@ -205,6 +209,9 @@ func (c *call) loggedStatus() int {
 	if status := c.status.Load(); status != 0 {
 		return int(status)
 	}
+	if status, ok := c.handedBack(); ok {
+		return status
+	}
 	return statusGone
 }
 
@@ -216,7 +223,7 @@ func (c *call) loggedPath() string {
 		path = c.target.path[min(len(c.target.base), len(c.target.path)):]
 	}
 	if c.key != "" && strings.Contains(path, c.key) || c.out != nil && c.out.Carries(path) {
-		return "[masked]"
+		return masked
 	}
 	if strings.Contains(path, "coat_") || strings.Contains(path, kit.SessionPrefix) {
 		path = kit.LogPath(path)

@@ -62,6 +62,11 @@ type state struct {
 	failure error  // of ours, on the way to the transport
 	code    string // of the refusal, for the log
 	path    string // for the log; empty: the target's
+
+	result   *error // of an errand: where a failure goes in place of an answer
+	absolute string // the errand's URL behind a slash, where it is absolute
+	headless bool   // the errand is a HEAD, and the request that it came with is not
+	transit  bool   // the request is under way, and has no answer yet
 }
 
 // field is a header.
@@ -152,12 +157,14 @@ func (c *call) settle(answered bool) {
 	if c.body == nil || c.body.ended.Load() {
 		return
 	}
-	rc, until := http.NewResponseController(c.w), aLongTimeAgo
-	if answered {
-		until = time.Now().Add(linger)
-		_ = rc.Flush() // the answer must not wait for what follows
+	if c.result == nil { // an errand's body comes from memory
+		rc, until := http.NewResponseController(c.w), aLongTimeAgo
+		if answered {
+			until = time.Now().Add(linger)
+			_ = rc.Flush() // the answer must not wait for what follows
+		}
+		_ = rc.SetReadDeadline(until)
 	}
-	_ = rc.SetReadDeadline(until)
 	c.body.stop()
 }
 
@@ -176,19 +183,25 @@ func (c *call) newID() {
 
 func (c *call) requestID() string { return string(c.id[:]) }
 
-// Header gives the answer's headers.
-func (c *call) Header() http.Header { return c.w.Header() }
+// Header gives the answer's headers. ReverseProxy asks for them while the request is under way too, to write those of an
+// informational answer into them and clear them all afterwards; it gets others then.
+func (c *call) Header() http.Header {
+	if c.transit {
+		return make(http.Header)
+	}
+	return c.w.Header()
+}
 
 // Unwrap lets [http.ResponseController] reach the connection.
 func (c *call) Unwrap() http.ResponseWriter { return c.w }
 
-// WriteHeader answers, and keeps informational answers of the provider's to itself: they would clear our headers.
+// WriteHeader answers, and keeps informational answers of the provider's to itself.
 func (c *call) WriteHeader(status int) {
 	if status < http.StatusOK {
 		return
 	}
 	if c.status.CompareAndSwap(0, int32(status)) { //nolint:gosec // three digits
-		if c.in.ContentLength != 0 {
+		if c.in.ContentLength != 0 && c.result == nil {
 			c.answerEarly()
 		}
 		c.w.WriteHeader(status)

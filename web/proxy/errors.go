@@ -48,6 +48,11 @@ type envelope struct {
 
 // refuse answers with a failure.
 func (c *call) refuse(err error) {
+	c.transit = false
+	if c.result != nil {
+		c.handBack(err)
+		return
+	}
 	r := c.reword(err)
 	c.code = r.cause.Code
 	h := c.w.Header()

@@ -44,9 +44,14 @@ func endpointOf(path string) (string, error) {
 	return path, nil
 }
 
+// below gives the target of a base URL, without a path.
+func below(base *url.URL) target {
+	return target{scheme: base.Scheme, host: base.Host, base: strings.TrimSuffix(base.EscapedPath(), "/")}
+}
+
 // at puts an endpoint below a base URL. Errors: invalid_path.
 func at(base *url.URL, endpoint string) (target, error) {
-	t := target{scheme: base.Scheme, host: base.Host, base: strings.TrimSuffix(base.EscapedPath(), "/")}
+	t := below(base)
 	if strings.Contains(endpoint, "://") {
 		endpoint = t.relative(endpoint)
 	}
@@ -93,13 +98,15 @@ func isScheme(s string) bool {
 	return s != ""
 }
 
-// sameHost compares hosts, with or without the scheme's own port.
+// sameHost compares hosts, with or without the scheme's own port. Some letters beyond ASCII fold to one of it, but are
+// longer, and stay another host's.
 func sameHost(scheme, a, b string) bool {
 	port := ":443"
 	if scheme == "http" {
 		port = ":80"
 	}
-	return strings.EqualFold(strings.TrimSuffix(a, port), strings.TrimSuffix(b, port))
+	a, b = strings.TrimSuffix(a, port), strings.TrimSuffix(b, port)
+	return len(a) == len(b) && strings.EqualFold(a, b)
 }
 
 // maxDecodings is how often a path may have been escaped. Nobody but an attacker escapes so often, and each round costs

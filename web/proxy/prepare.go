@@ -21,7 +21,11 @@ func (c *call) serve() {
 		c.WriteHeader(http.StatusNoContent)
 		return
 	}
-	err := c.prepare()
+	c.pursue(c.prepare())
+}
+
+// pursue makes the call, unless there was an error in preparing it.
+func (c *call) pursue(err error) {
 	switch {
 	case err == nil:
 		c.proxy.ServeHTTP(c, c.in)
@@ -46,10 +50,8 @@ func (c *call) prepare() error {
 	if err := c.authenticate(); err != nil {
 		return err
 	}
-	if limit := c.h.keyLimit; limit != nil {
-		if err := limit(c.who.Key); err != nil {
-			return err
-		}
+	if err := c.underLimit(); err != nil {
+		return err
 	}
 	if wantsUpgrade(r.Header) {
 		return broker.ErrUpgradeRefused
@@ -66,6 +68,19 @@ func (c *call) prepare() error {
 	if c.out, err = c.h.broker.Outbound(r.Context(), c.who, c.control.integration, c.control.connection); err != nil {
 		return err
 	}
+	return c.depart(endpoint)
+}
+
+// underLimit asks whether the key may make another call.
+func (c *call) underLimit() error {
+	if limit := c.h.keyLimit; limit != nil {
+		return limit(c.who.Key)
+	}
+	return nil
+}
+
+// depart decides what goes where, when it is known who calls through which connection.
+func (c *call) depart(endpoint string) error {
 	if err := c.aim(endpoint); err != nil {
 		return err
 	}
@@ -79,46 +94,62 @@ func (c *call) prepare() error {
 // enter counts the call among those that are under way, with everything that the sweep has to know of it.
 func (c *call) enter() error {
 	r := c.in
-	if r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody {
-		// While a body is sent, a caller that has gone and a call in which nothing moves may both go unnoticed.
+	sends := r.ContentLength != 0 && r.Body != nil && r.Body != http.NoBody
+	if sends || c.result != nil {
+		// While a body is sent, a caller that has gone and a call in which nothing moves may both go unnoticed. Of an
+		// errand's request it is not known whether anybody would notice.
 		var ctx context.Context
 		ctx, c.cancel = context.WithCancel(r.Context())
-		c.in, c.body = r.WithContext(ctx), c.h.newBody(r)
+		c.in = r.WithContext(ctx)
+	}
+	if sends {
+		c.body = c.h.newBody(r)
 	}
 	err := c.h.live.enter(c, c.out.Connection())
 	switch {
-	case c.body == nil:
 	case err != nil:
-		c.h.free(c.body)
-		c.body = nil // nobody reads it
-	default:
+		if c.body != nil {
+			c.h.free(c.body)
+			c.body = nil // nobody reads it
+		}
+	case c.result != nil:
+		c.unhurried()
+	case c.body != nil:
 		// The answer may come while the body is still under way, and must not wait for its end.
 		_ = http.NewResponseController(c.w).EnableFullDuplex()
 	}
 	return err
 }
 
-// authenticate finds the caller's API key: the text after the last "Bearer ", or the whole header without it.
-func (c *call) authenticate() error {
-	values := c.in.Header["Authorization"]
+// shown gives the credential that a caller shows: the text after the last "Bearer ", or the whole header without it.
+func shown(h http.Header) (string, error) {
+	values := h["Authorization"]
 	switch len(values) {
 	case 0:
-		return broker.ErrUnauthorized.Because(kit.ErrNoCredential)
+		return "", broker.ErrUnauthorized.Because(kit.ErrNoCredential)
 	case 1:
 	default:
-		return broker.ErrUnauthorized.Because(kit.ErrEmptyCredential)
+		return "", broker.ErrUnauthorized.Because(kit.ErrEmptyCredential)
 	}
 	text := values[0]
 	if i := strings.LastIndex(text, "Bearer "); i >= 0 {
 		text = text[i+len("Bearer "):]
 	}
 	if text = strings.TrimSpace(text); text == "" || text == "Bearer" {
-		return broker.ErrUnauthorized.Because(kit.ErrEmptyCredential)
+		return "", broker.ErrUnauthorized.Because(kit.ErrEmptyCredential)
+	}
+	return text, nil
+}
+
+// authenticate finds out whose API key was sent.
+func (c *call) authenticate() error {
+	text, err := shown(c.in.Header)
+	if err != nil {
+		return err
 	}
 	if len(text) < minKeyLength {
 		return broker.ErrUnauthorized.Because(kit.ErrNotAKey)
 	}
-	var err error
 	if c.who, err = c.h.broker.Authenticate(text); err != nil {
 		return err
 	}
@@ -160,6 +191,9 @@ func (c *call) base(o *broker.Outbound) (*url.URL, error) {
 	base := o.Base()
 	if c.control.baseURL != "" {
 		return overridden(c.control.baseURL, base, o.Hosts())
+	}
+	if c.absolute != "" {
+		return reached(c.absolute, base, o.Hosts())
 	}
 	if base == nil {
 		return nil, &refusal{
@@ -207,6 +241,7 @@ func (c *call) rewrite(p *httputil.ProxyRequest) {
 			out.GetBody = c.body.again
 		}
 	}
+	c.transit = true
 	c.failure = c.authorize(out)
 	// The credential is in, and Accept is no part of it: where the provider sets it, it is set.
 	if len(c.accept) > 0 && len(out.Header["Accept"]) == 0 {
@@ -237,6 +272,7 @@ func (c *call) authorize(out *http.Request) error {
 
 // modify prepares the answer's headers. ReverseProxy calls it when it has taken out what is for one hop alone.
 func (c *call) modify(res *http.Response) error {
+	c.transit = false
 	h := c.w.Header()
 	if isType(res.Header["Content-Type"], "text/event-stream") {
 		c.proxy.FlushInterval = -1 // at once
@@ -249,6 +285,9 @@ func (c *call) modify(res *http.Response) error {
 	}
 	if res.StatusCode >= http.StatusBadRequest {
 		h["X-Error-Source"] = byUpstream
+	}
+	if c.headless {
+		delete(h, "Content-Length") // of what is not sent, which is what a GET would have waited for
 	}
 	return nil
 }

@@ -1,17 +1,15 @@
 package nango_test
 
 import (
-	"cmp"
 	"fmt"
-	"path/filepath"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/rogpeppe/go-internal/txtar"
-
+	"github.com/coatcheck/coatcheck/web/api/apitest"
 	"github.com/coatcheck/coatcheck/web/api/nango"
 )
 
@@ -80,14 +78,14 @@ var codeOfAnswer = regexp.MustCompile(`(?m)^    "code": "([^"]+)"`)
 // its status, or a reason is given; and what they show besides is not called by a name of the catalogue.
 func TestEveryCodeIsShown(t *testing.T) {
 	shown := make(map[string]bool)
-	for _, x := range exchanges(t) {
-		m := codeOfAnswer.FindStringSubmatch(x.answer)
+	for _, x := range apitest.Exchanges(t, goldenFiles) {
+		m := codeOfAnswer.FindStringSubmatch(x.Answer)
 		if m == nil {
 			continue
 		}
-		shown[m[1]+" "+strconv.Itoa(x.status)] = true
-		if statuses, ok := codes[m[1]]; ok && !slices.Contains(append(statuses, ours[m[1]]...), x.status) {
-			t.Errorf("%s: %s comes with %d", x.file, m[1], x.status)
+		shown[m[1]+" "+strconv.Itoa(x.Status)] = true
+		if statuses, ok := codes[m[1]]; ok && !slices.Contains(append(statuses, ours[m[1]]...), x.Status) {
+			t.Errorf("%s: %s comes with %d", x.File, m[1], x.Status)
 		}
 	}
 	for code, statuses := range codes {
@@ -115,52 +113,7 @@ var ours = map[string][]int{"server_error": {503}}
 
 // TestEveryRouteIsShown demands a golden request of each row that answers well, or as well as it ever does.
 func TestEveryRouteIsShown(t *testing.T) {
-	best := make(map[string]int)
-	rows := nango.Surface(newSite(t).broker).Routes
-	for _, x := range exchanges(t) {
-		for _, row := range rows {
-			if name := row.Method + " " + row.Path; row.Method == x.method && pathForm(row.Path).MatchString(x.path) && (best[name] == 0 || x.status < best[name]) {
-				best[name] = x.status
-			}
-		}
-	}
-	for _, row := range rows {
-		name := row.Method + " " + row.Path
-		if want := cmp.Or(samples[name].status, inQuery[name].status); best[name] == 0 || best[name] > max(want, 299) {
-			t.Errorf("%s: the best answer in the golden files is %d", name, best[name])
-		}
-	}
-}
-
-// pathForm matches the paths of a row: in any case, with a slash or without.
-func pathForm(path string) *regexp.Regexp {
-	form := regexp.MustCompile(`\\\{[^}]+\\\}`).ReplaceAllString(regexp.QuoteMeta(path), `[^/]+`)
-	return regexp.MustCompile(`(?i)^` + form + `/?$`)
-}
-
-// exchange is a request of a golden file, and the answer.
-type exchange struct {
-	file, method, path, answer string
-	status                     int
-}
-
-func exchanges(t *testing.T) (out []exchange) {
-	t.Helper()
-	files, err := filepath.Glob("testdata/*.txtar")
-	must(t, err)
-	for _, file := range files {
-		a, err := txtar.ParseFile(file)
-		must(t, err)
-		for i := 0; i+1 < len(a.Files); i += 2 {
-			request := regexp.MustCompile(`(?m)^([A-Z]+) ([^ ?\n]+)`).FindStringSubmatch(string(a.Files[i].Data))
-			answer := string(a.Files[i+1].Data)
-			first, _, _ := strings.Cut(answer, "\n")
-			status, err := strconv.Atoi(first)
-			if request == nil || err != nil {
-				t.Fatalf("%s: %s %s", file, a.Files[i].Data, first)
-			}
-			out = append(out, exchange{filepath.Base(file), request[1], request[2], answer, status})
-		}
-	}
-	return out
+	all := maps.Clone(samples)
+	maps.Copy(all, inQuery)
+	apitest.EveryRouteIsShown(t, goldenFiles, nango.Surface(newSite(t).Broker).Routes, all)
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/api/apitest"
 	"github.com/coatcheck/coatcheck/web/api/nango"
 )
 
@@ -63,15 +64,7 @@ func TestHookBodies(t *testing.T) {
 		bodies = append(bodies, string(body))
 		fmt.Fprintf(&golden, "%s\n%s\n\n", names[i], body)
 	}
-	const file = "testdata/hooks.golden"
-	if *update {
-		must(t, os.WriteFile(file, golden.Bytes(), 0o600))
-	}
-	want, err := os.ReadFile(file)
-	must(t, err)
-	if !bytes.Equal(golden.Bytes(), want) {
-		t.Errorf("the bodies differ; got\n%s", firstDifference(golden.String(), string(want)))
-	}
+	apitest.Same(t, "testdata/hooks.golden", golden.Bytes())
 
 	input, err := json.Marshal(bodies)
 	must(t, err)

@@ -90,8 +90,8 @@ func TestImprovement28AMissingPartOfTheHostIsNamed(t *testing.T) {
 	s := newSite(t)
 	s.send(t, http.MethodPost, "/connections", `{"provider_config_key":"hosted-prod","connection_id":"c","credentials":{"type":"API_KEY","apiKey":"k"}}`).is(t, http.StatusCreated, "")
 	got := s.call(t, http.MethodGet, "/a", "hosted-prod", "c", "").is(t, http.StatusBadRequest, "variable_invalid").has(t, "subdomain")
-	if code := got.header.Get("X-Error-Code"); code != "variable_invalid" || s.called.Load() != 0 {
-		t.Errorf("%s, %d calls", code, s.called.Load())
+	if code := got.header.Get("X-Error-Code"); code != "variable_invalid" || s.Called.Load() != 0 {
+		t.Errorf("%s, %d calls", code, s.Called.Load())
 	}
 }
 
@@ -128,9 +128,9 @@ func TestImprovement31ReplacementAndWhatSurvivesIt(t *testing.T) {
 
 	const typed = `{"provider_config_key":"mail-prod","connection_id":"k","metadata":{"a":1},"tags":{"plan":"gold"},"credentials":{"type":"API_KEY","apiKey":"k"}}`
 	s.send(t, http.MethodPost, "/connections", typed).is(t, http.StatusCreated, "")
-	who, err := s.broker.AuthenticateSession(t.Context(), s.session(t, broker.SessionInput{Reconnect: &broker.ConnectionRef{Integration: "mail-prod", Key: "k"}}))
+	who, err := s.Broker.AuthenticateSession(t.Context(), s.Session(t, broker.SessionInput{Reconnect: &broker.ConnectionRef{Integration: "mail-prod", Key: "k"}}))
 	must(t, err)
-	_, err = s.broker.Connect(t.Context(), who, "mail-prod", broker.ConnectInput{Fields: map[string]string{"credentials.apiKey": "another"}})
+	_, err = s.Broker.Connect(t.Context(), who, "mail-prod", broker.ConnectInput{Fields: map[string]string{"credentials.apiKey": "another"}})
 	must(t, err)
 	s.send(t, http.MethodGet, "/connections?connectionId=k", "").is(t, http.StatusOK, "").has(t, `"metadata":{"a":1}`, `"tags":{"plan":"gold"}`)
 }
@@ -164,7 +164,7 @@ func TestImprovement35ClientSecretsAreNoConnectionConfig(t *testing.T) {
 	s.put(t, "code-prod", "c", map[string]any{"type": "OAUTH2", "access_token": "t", "config_override": map[string]string{"client_id": "own", "client_secret": "own-secret"}})
 	read := "/connections/c?provider_config_key=code-prod"
 	s.send(t, http.MethodGet, read, "").is(t, http.StatusOK, "").has(t, `"connection_config":{}`, `"client_secret":"own-secret"`)
-	s.send(t, http.MethodGet, read, "", "Authorization", "Bearer "+s.key(t, "connections:read")).is(t, http.StatusOK, "").lacks(t, "own-secret")
+	s.send(t, http.MethodGet, read, "", "Authorization", "Bearer "+s.Key(t, "connections:read")).is(t, http.StatusOK, "").lacks(t, "own-secret")
 }
 
 func TestImprovement37AListSurvivesAProviderThatLeft(t *testing.T) {
@@ -210,13 +210,13 @@ func TestANewSignInHealsAConnection(t *testing.T) {
 func TestAGoodTokenIsServedWhileTheProviderIsDown(t *testing.T) {
 	s := newSite(t)
 	s.oauth(t, "c", "down", "2026-03-01T12:10:00Z")
-	s.clock.Add(int64(9 * time.Minute)) // it is due, and good for another minute
+	s.Advance(9 * time.Minute) // it is due, and good for another minute
 	read := "/connections/c?provider_config_key=code-prod"
 	for range 2 { // tried, and not even tried
 		s.send(t, http.MethodGet, read, "").is(t, http.StatusOK, "").has(t, `"access_token":"token-of-c"`)
 		s.call(t, http.MethodGet, "/a", "code-prod", "c", "").is(t, http.StatusOK, "").has(t, "Bearer token-of-c")
 	}
-	if s.asked.Load() == 0 {
+	if s.Asked.Load() == 0 {
 		t.Error("nobody tried to renew it")
 	}
 	s.send(t, http.MethodGet, read+"&force_refresh=true", "").is(t, http.StatusBadRequest, "invalid_credentials")
@@ -225,11 +225,11 @@ func TestAGoodTokenIsServedWhileTheProviderIsDown(t *testing.T) {
 // signIn ends in a reconnect of a connection of code-prod, without tags, as an end user's browser would bring it about.
 func (s *site) signIn(t *testing.T, connection string) {
 	t.Helper()
-	who, err := s.broker.AuthenticateSession(t.Context(), s.session(t, broker.SessionInput{Reconnect: &broker.ConnectionRef{Integration: "code-prod", Key: connection}}))
+	who, err := s.Broker.AuthenticateSession(t.Context(), s.Session(t, broker.SessionInput{Reconnect: &broker.ConnectionRef{Integration: "code-prod", Key: connection}}))
 	must(t, err)
-	started, err := s.broker.StartFlow(t.Context(), who, "code-prod", broker.ConnectInput{Fields: map[string]string{"connection_config.org": "acme"}})
+	started, err := s.Broker.StartFlow(t.Context(), who, "code-prod", broker.ConnectInput{Fields: map[string]string{"connection_config.org": "acme"}})
 	must(t, err)
-	_, err = s.broker.FinishFlow(t.Context(), broker.Callback{Query: url.Values{"state": {started.State}, "code": {"a-code"}}, Browser: started.Browser})
+	_, err = s.Broker.FinishFlow(t.Context(), broker.Callback{Query: url.Values{"state": {started.State}, "code": {"a-code"}}, Browser: started.Browser})
 	must(t, err)
 }
 
@@ -248,11 +248,11 @@ func (s *site) withoutProvider(t *testing.T, name string) {
 			kept = append(kept, line)
 		}
 	}
-	c, err := providers.Load(providers.Options{Builtin: []byte(strings.Join(kept, "")), Now: s.now})
+	c, err := providers.Load(providers.Options{Builtin: []byte(strings.Join(kept, "")), Now: s.Now})
 	must(t, err)
-	config := s.config
+	config := s.Config
 	config.Catalogue = c
-	s.broker, err = broker.New(context.WithoutCancel(t.Context()), config)
+	s.Broker, err = broker.New(context.WithoutCancel(t.Context()), config)
 	must(t, err)
-	s.handler = web.New(web.Deps{Broker: s.broker, Proxy: http.NotFoundHandler(), Logger: slog.New(slog.DiscardHandler)})
+	s.Handler = web.New(web.Deps{Broker: s.Broker, Proxy: http.NotFoundHandler(), Logger: slog.New(slog.DiscardHandler)})
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/api/apitest"
 	"github.com/coatcheck/coatcheck/web/api/nango"
 )
 
@@ -66,16 +67,16 @@ var scopeTable = map[string][]broker.Scope{
 }
 
 // otherwise are samples of calls that are no rows of the surface, or ask for more than their row.
-var otherwise = map[string]sample{
-	"GET /proxy":                      {target: "/proxy"}, // without its headers: they are looked at once the door is open
-	"POST /proxy/{path}":              {target: "/proxy/a/b"},
-	"GET /config/{providerConfigKey}": {target: "/config/ours"},
+var otherwise = map[string]apitest.Sample{
+	"GET /proxy":                      {Target: "/proxy"}, // without its headers: they are looked at once the door is open
+	"POST /proxy/{path}":              {Target: "/proxy/a/b"},
+	"GET /config/{providerConfigKey}": {Target: "/config/ours"},
 }
 
 func TestEachEndpointTakesItsScopesAndNoOther(t *testing.T) {
-	m := &matrix{site: newSite(t)}
+	m := newMatrix(t)
 	rows := make(map[string]bool)
-	for _, row := range nango.Surface(m.broker).Routes {
+	for _, row := range nango.Surface(m.Broker).Routes {
 		name := row.Method + " " + row.Path
 		rows[name] = true
 		if _, ok := scopeTable[name]; !ok && strings.Contains(row.Auth.Name, "environment:") || !ok && strings.Contains(row.Auth.Name, "account:") {
@@ -95,7 +96,7 @@ func TestEachEndpointTakesItsScopesAndNoOther(t *testing.T) {
 		}
 		t.Run(strings.ReplaceAll(name, "/", " "), func(t *testing.T) {
 			method, _, _ := strings.Cut(name, " ")
-			m.restore(t)
+			m.Fresh(t)
 			for _, granted := range append(covering(scopes), scopes...) {
 				if got := m.send(t, method, c, m.keyWith(t, granted)); got.Code == http.StatusForbidden {
 					t.Errorf("%s does not open it: %s", granted, got.Body)
@@ -135,18 +136,18 @@ var wildcards = []broker.Scope{
 // keyWith gives a key that ends with the test: there can be only so many.
 func (s *site) keyWith(t *testing.T, scopes ...broker.Scope) string {
 	t.Helper()
-	system := broker.System(s.env.ID)
+	system := broker.System(s.Env.ID)
 	in := broker.KeyInput{Name: "key " + t.Name() + " " + string(scopes[0]), Scopes: scopes}
 	var secret broker.Secret
 	var k *broker.APIKey
 	var err error
 	if strings.HasPrefix(string(scopes[0]), "account:") {
-		secret, k, err = s.broker.CreateAccountKey(t.Context(), system, in)
+		secret, k, err = s.Broker.CreateAccountKey(t.Context(), system, in)
 	} else {
-		secret, k, err = s.broker.CreateAPIKey(t.Context(), system, s.env, in)
+		secret, k, err = s.Broker.CreateAPIKey(t.Context(), system, s.Env, in)
 	}
 	must(t, err)
-	t.Cleanup(func() { must(t, s.broker.RevokeAPIKey(context.WithoutCancel(t.Context()), system, k.ID)) })
+	t.Cleanup(func() { must(t, s.Broker.RevokeAPIKey(context.WithoutCancel(t.Context()), system, k.ID)) })
 	return secret.Reveal()
 }
 
@@ -212,13 +213,13 @@ func TestWildcards(t *testing.T) {
 
 // A connect session's token opens what a page needs and nothing that a key opens.
 func TestSessionsHoldNoScopes(t *testing.T) {
-	m := &matrix{site: newSite(t)}
-	m.restore(t)
+	m := newMatrix(t)
+	m.Fresh(t)
 	for _, path := range []string{"/integrations", "/providers", "/providers/mail"} {
 		w := httptest.NewRecorder()
 		r := httptest.NewRequest(http.MethodGet, path, nil)
-		r.Header.Set("Authorization", "Bearer "+m.token)
-		if m.handler.ServeHTTP(w, r); w.Code != http.StatusOK {
+		r.Header.Set("Authorization", "Bearer "+m.Token)
+		if m.Handler.ServeHTTP(w, r); w.Code != http.StatusOK {
 			t.Errorf("%s: %d %s", path, w.Code, w.Body)
 		}
 	}

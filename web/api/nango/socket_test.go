@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -23,10 +22,9 @@ import (
 
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/web"
+	"github.com/coatcheck/coatcheck/web/api/apitest"
 	"github.com/coatcheck/coatcheck/web/api/nango"
-	"github.com/coatcheck/coatcheck/web/connect"
 	"github.com/coatcheck/coatcheck/web/internal/kit"
-	"github.com/coatcheck/coatcheck/web/static"
 )
 
 // served is a site that listens.
@@ -39,16 +37,11 @@ type served struct {
 
 func serve(t *testing.T) *served {
 	t.Helper()
-	s := &served{site: newSite(t), stopping: make(chan struct{})}
-	ui, err := connect.New(connect.Deps{
-		Broker: s.broker, Assets: static.New(), FormKey: bytes.Repeat([]byte{1}, 32),
-		CookieKeys: []connect.CookieKeys{{Hash: bytes.Repeat([]byte{2}, 32), Block: bytes.Repeat([]byte{3}, 32)}},
-	})
-	must(t, err)
-	s.Server = httptest.NewServer(web.New(web.Deps{
-		Broker: s.broker, Proxy: http.NotFoundHandler(), Connect: ui, Logger: slog.New(slog.DiscardHandler), Stopping: s.stopping,
-		TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-	}))
+	s := &served{stopping: make(chan struct{})}
+	s.site = newSiteWith(t, apitest.Options{Connect: true, Mount: func(d *web.Deps) {
+		d.Stopping, d.TrustedProxies = s.stopping, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	}})
+	s.Server = httptest.NewServer(s.Handler)
 	t.Cleanup(s.Close)
 	return s
 }
@@ -93,10 +86,10 @@ func (s *served) waiting(t *testing.T, address string) (*websocket.Conn, string)
 // begin starts a sign-in whose end goes to the socket, and gives what the provider would answer.
 func (s *served) begin(t *testing.T, id string) broker.Callback {
 	t.Helper()
-	token := s.session(t, broker.SessionInput{})
-	who, err := s.broker.AuthenticateSession(t.Context(), token)
+	token := s.Session(t, broker.SessionInput{})
+	who, err := s.Broker.AuthenticateSession(t.Context(), token)
 	must(t, err)
-	started, err := s.broker.StartFlow(t.Context(), who, "code-prod", broker.ConnectInput{
+	started, err := s.Broker.StartFlow(t.Context(), who, "code-prod", broker.ConnectInput{
 		Fields: map[string]string{"connection_config.org": "acme"}, Channel: id,
 	})
 	must(t, err)
@@ -107,7 +100,7 @@ func TestSocketHearsOfTheEnd(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
 	c, id := s.waiting(t, "192.0.2.1")
-	o, err := s.broker.FinishFlow(t.Context(), s.begin(t, id))
+	o, err := s.Broker.FinishFlow(t.Context(), s.begin(t, id))
 	must(t, err)
 	m := heard(t, c)
 	if m["message_type"] != "success" || m["provider_config_key"] != "code-prod" || m["connection_id"] != o.Key || m["is_pending"] != false || len(m) != 4 {
@@ -120,7 +113,7 @@ func TestSocketHearsOfTheEnd(t *testing.T) {
 	c, id = s.waiting(t, "192.0.2.1")
 	cb := s.begin(t, id)
 	cb.Query = url.Values{"state": cb.Query["state"], "error": {"access_denied"}, "error_description": {"canary"}}
-	if _, err := s.broker.FinishFlow(t.Context(), cb); !errors.Is(err, broker.ErrProviderDenied) {
+	if _, err := s.Broker.FinishFlow(t.Context(), cb); !errors.Is(err, broker.ErrProviderDenied) {
 		t.Fatal(err)
 	}
 	m = heard(t, c)
@@ -139,7 +132,7 @@ func TestSocketOrigins(t *testing.T) {
 			t.Errorf("%q: %v", origin, err)
 		}
 	}
-	must(t, s.broker.Declare(t.Context(), []broker.DeclaredEnvironment{
+	must(t, s.Broker.Declare(t.Context(), []broker.DeclaredEnvironment{
 		{Environment: broker.Environment{Name: "dev", Start: broker.StartAuto, AllowedOrigins: []string{"https://app.example.com"}}},
 		{Environment: broker.Environment{Name: "other", Start: broker.StartAuto, AllowedOrigins: []string{"https://other.example.com"}}},
 	}))
@@ -198,7 +191,7 @@ func TestHostileSockets(t *testing.T) {
 	}
 
 	c, id := s.waiting(t, "203.0.113.2")
-	_, err := s.broker.FinishFlow(t.Context(), s.begin(t, id))
+	_, err := s.Broker.FinishFlow(t.Context(), s.begin(t, id))
 	must(t, err)
 	if m := heard(t, c); m["message_type"] != "success" {
 		t.Errorf("told %v", m)
@@ -233,7 +226,7 @@ func TestSocketPatience(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	surface := nango.SignIn(nango.SignInDeps{
-		Broker: s.broker, Origins: func(string) bool { return true }, Patience: time.Millisecond,
+		Broker: s.Broker, Origins: func(string) bool { return true }, Patience: time.Millisecond,
 	})
 	gate := &kit.Gate{Limiter: kit.NewLimiter(0, 0, time.Now), CORS: &kit.CORS{}}
 	for _, row := range surface.Routes {
@@ -257,7 +250,7 @@ func TestSocketPatience(t *testing.T) {
 func TestSignInRefused(t *testing.T) {
 	t.Parallel()
 	s := serve(t)
-	token := s.session(t, broker.SessionInput{Integrations: []string{"code-prod", "mail-prod"}})
+	token := s.Session(t, broker.SessionInput{Integrations: []string{"code-prod", "mail-prod"}})
 	for name, test := range map[string]struct {
 		path, query string
 		status      int

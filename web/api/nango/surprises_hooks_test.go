@@ -1,7 +1,6 @@
 package nango_test
 
 import (
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/api/apitest"
 )
 
 const hookKey = "22222222-2222-4333-8444-555555555555"
@@ -20,19 +20,13 @@ const hookKey = "22222222-2222-4333-8444-555555555555"
 func hooked(t *testing.T, change func(*broker.DeclaredWebhook)) *site {
 	t.Helper()
 	s := newSite(t)
-	d := declared("dev", secretKey)
+	d := apitest.Declared("dev", secretKey)
 	d.Webhook = broker.DeclaredWebhook{
 		URL: "https://app.example.com/hooks", SecondaryURL: "https://second.example.com/hooks", Key: broker.NewSecret(hookKey),
 	}
 	change(&d.Webhook)
-	must(t, s.broker.Declare(t.Context(), []broker.DeclaredEnvironment{d, declared("other", otherKey)}))
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.broker.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		must(t, <-ended)
-	})
+	must(t, s.Broker.Declare(t.Context(), []broker.DeclaredEnvironment{d, apitest.Declared("other", otherKey)}))
+	s.Run(t)
 	return s
 }
 
@@ -45,14 +39,14 @@ func (s *site) imports(t *testing.T, id, more string) {
 	}
 }
 
-// operation reads what a webhook is about.
-func (h hook) operation(t *testing.T) string {
+// operationOf reads what a webhook is about.
+func operationOf(t *testing.T, h apitest.Hook) string {
 	t.Helper()
 	var body struct {
 		Operation string `json:"operation"`
 		Success   bool   `json:"success"`
 	}
-	must(t, json.Unmarshal([]byte(h.body), &body))
+	must(t, json.Unmarshal([]byte(h.Body), &body))
 	if body.Success {
 		return body.Operation
 	}
@@ -64,26 +58,26 @@ func TestSurprise16AnOverrideSuppressesTheSecondAddress(t *testing.T) {
 	t.Parallel()
 	s := hooked(t, func(*broker.DeclaredWebhook) {})
 	s.imports(t, "both", "")
-	to := map[string]bool{(<-s.told).url: true, (<-s.told).url: true}
+	to := map[string]bool{(<-s.Told).URL: true, (<-s.Told).URL: true}
 	if !to["https://app.example.com/hooks"] || !to["https://second.example.com/hooks"] {
 		t.Errorf("told at %v", to)
 	}
 	s.imports(t, "own", `,"webhook_url_override":"https://own.example.com/hooks"`)
 	s.imports(t, "after", "")
 	for range 3 { // the own address, and the two of the import after it, in any order
-		h := <-s.told
-		if about := connectionOf(t, h); (about == "own") != (h.url == "https://own.example.com/hooks") {
-			t.Errorf("%s was told of %s", h.url, about)
+		h := <-s.Told
+		if about := connectionOf(t, h); (about == "own") != (h.URL == "https://own.example.com/hooks") {
+			t.Errorf("%s was told of %s", h.URL, about)
 		}
 	}
 }
 
-func connectionOf(t *testing.T, h hook) string {
+func connectionOf(t *testing.T, h apitest.Hook) string {
 	t.Helper()
 	var body struct {
 		ID string `json:"connectionId"`
 	}
-	must(t, json.Unmarshal([]byte(h.body), &body))
+	must(t, json.Unmarshal([]byte(h.Body), &body))
 	return body.ID
 }
 
@@ -93,23 +87,23 @@ func TestSurprise17SwitchesAndTheirNames(t *testing.T) {
 	s := hooked(t, func(d *broker.DeclaredWebhook) { d.SecondaryURL, d.MuteCreation = "", true })
 	s.imports(t, "c", "") // muted
 	s.imports(t, "c", "")
-	if got := (<-s.told).operation(t); got != "override" {
+	if got := operationOf(t, <-s.Told); got != "override" {
 		t.Errorf("a connection that comes again is told as %s", got)
 	}
 
 	s = hooked(t, func(d *broker.DeclaredWebhook) { d.SecondaryURL = "" })
-	token := s.session(t, broker.SessionInput{})
-	who, err := s.broker.AuthenticateSession(t.Context(), token)
+	token := s.Session(t, broker.SessionInput{})
+	who, err := s.Broker.AuthenticateSession(t.Context(), token)
 	must(t, err)
-	started, err := s.broker.StartFlow(t.Context(), who, "code-prod", broker.ConnectInput{Fields: map[string]string{"connection_config.org": "acme"}})
+	started, err := s.Broker.StartFlow(t.Context(), who, "code-prod", broker.ConnectInput{Fields: map[string]string{"connection_config.org": "acme"}})
 	must(t, err)
-	_, err = s.broker.FinishFlow(t.Context(), broker.Callback{
+	_, err = s.Broker.FinishFlow(t.Context(), broker.Callback{
 		Query: url.Values{"state": {started.State}, "error": {"server_error"}}, Browser: started.Browser,
 	})
 	if !errors.Is(err, broker.ErrProviderError) {
 		t.Fatal(err)
 	}
-	if got := (<-s.told).operation(t); got != "failed creation" {
+	if got := operationOf(t, <-s.Told); got != "failed creation" {
 		t.Errorf("a sign-in that failed is told as %s", got)
 	}
 }
@@ -119,19 +113,19 @@ func TestSurprise18SortedAndSignedTwice(t *testing.T) {
 	t.Parallel()
 	s := hooked(t, func(d *broker.DeclaredWebhook) { d.SecondaryURL = "" })
 	s.imports(t, "c", `,"tags":{"zoo":"<&>","ant":"\u2028"}`)
-	h := <-s.told
+	h := <-s.Told
 	const want = `{"authMode":"API_KEY","connectionId":"c","environment":"dev","from":"nango","operation":"creation","provider":"mail",` +
 		`"providerConfigKey":"mail-prod","success":true,"tags":{"ant":"` + "\u2028" + `","zoo":"<&>"},"type":"auth"}`
-	if h.body != want {
-		t.Errorf("told\n%s, want\n%s", h.body, want)
+	if h.Body != want {
+		t.Errorf("told\n%s, want\n%s", h.Body, want)
 	}
 	mac := hmac.New(sha256.New, []byte(hookKey))
-	mac.Write([]byte(h.body))
-	if got := h.header.Get("X-Nango-Hmac-Sha256"); got != hex.EncodeToString(mac.Sum(nil)) {
+	mac.Write([]byte(h.Body))
+	if got := h.Header.Get("X-Nango-Hmac-Sha256"); got != hex.EncodeToString(mac.Sum(nil)) {
 		t.Errorf("X-Nango-Hmac-Sha256: %s", got)
 	}
-	sum := sha256.Sum256([]byte(hookKey + h.body))
-	if got := h.header.Get("X-Nango-Signature"); got != hex.EncodeToString(sum[:]) {
+	sum := sha256.Sum256([]byte(hookKey + h.Body))
+	if got := h.Header.Get("X-Nango-Signature"); got != hex.EncodeToString(sum[:]) {
 		t.Errorf("X-Nango-Signature: %s", got)
 	}
 	if got := s.send(t, http.MethodGet, "/connections", "", "Authorization", "Bearer "+hookKey); got.status != http.StatusUnauthorized {
@@ -143,7 +137,7 @@ func TestSurprise18SortedAndSignedTwice(t *testing.T) {
 func TestSurprise19ProvidersWebhooksAreNotTakenIn(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	if got := s.send(t, http.MethodPost, "/webhook/"+string(s.env.ID)+"/code-prod", `{}`); got.status != http.StatusNotFound {
+	if got := s.send(t, http.MethodPost, "/webhook/"+string(s.Env.ID)+"/code-prod", `{}`); got.status != http.StatusNotFound {
 		t.Errorf("got %d %s", got.status, got.body)
 	}
 }

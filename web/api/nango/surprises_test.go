@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -27,16 +26,7 @@ type reply struct {
 // send sends a request with dev's key. Headers are name, value, name, value.
 func (s *site) send(t *testing.T, method, target, body string, headers ...string) reply {
 	t.Helper()
-	r := httptest.NewRequest(method, target, strings.NewReader(body))
-	r.Header.Set("Authorization", "Bearer "+secretKey)
-	if body != "" {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	for i := 0; i+1 < len(headers); i += 2 {
-		r.Header.Set(headers[i], headers[i+1])
-	}
-	w := httptest.NewRecorder()
-	s.handler.ServeHTTP(w, r)
+	w := s.Send(t, method, target, body, headers...)
 	return reply{w.Code, w.Header(), w.Body.String()}
 }
 
@@ -134,7 +124,7 @@ func TestSurprise03FlagsOnEveryRead(t *testing.T) {
 	s.send(t, http.MethodGet, read, "").is(t, http.StatusOK, "")
 	s.send(t, http.MethodGet, strings.ReplaceAll(read, "false", "true"), "").is(t, http.StatusOK, "")
 	s.send(t, http.MethodGet, read+"&another=false", "").is(t, http.StatusBadRequest, "invalid_query_params")
-	s.send(t, http.MethodGet, read, "", "Authorization", "Bearer "+s.key(t, "connections:read")).is(t, http.StatusOK, "")
+	s.send(t, http.MethodGet, read, "", "Authorization", "Bearer "+s.Key(t, "connections:read")).is(t, http.StatusOK, "")
 }
 
 func TestSurprise04EmptyFormsAreEmptyObjects(t *testing.T) {
@@ -207,7 +197,7 @@ func TestSurprise09StatusesOfSuccess(t *testing.T) {
 	s.send(t, http.MethodPost, "/connect/sessions", `{"tags":{}}`).is(t, http.StatusCreated, "")
 	s.send(t, http.MethodPost, "/connect/sessions/reconnect", `{"connection_id":"c","integration_id":"mail-prod"}`).is(t, http.StatusCreated, "")
 	s.send(t, http.MethodPost, "/integrations", `{"provider":"mail","unique_key":"another"}`).is(t, http.StatusOK, "")
-	token := s.session(t, broker.SessionInput{})
+	token := s.Session(t, broker.SessionInput{})
 	s.send(t, http.MethodDelete, "/connect/session", "", "Authorization", "Bearer "+token).is(t, http.StatusNoContent, "")
 }
 
@@ -240,19 +230,19 @@ func TestSurprise11RefreshFailures(t *testing.T) {
 		s.oauth(t, "called-"+c.refresh, c.refresh, past)
 		read := "/connections/read-" + c.refresh + "?provider_config_key=code-prod"
 		s.send(t, http.MethodGet, read, "").is(t, c.status, "invalid_credentials").has(t, `"payload":{"connection":{`, `"credentials":{}`, `"errors":[{"type":"auth","log_id":"`)
-		asked := s.asked.Load()
+		asked := s.Asked.Load()
 		s.send(t, http.MethodGet, read, "").is(t, http.StatusFailedDependency, "invalid_credentials")
-		if got := s.asked.Load(); got != asked {
+		if got := s.Asked.Load(); got != asked {
 			t.Errorf("%s: 424, and the provider was asked", c.refresh)
 		}
 		s.send(t, http.MethodGet, read+"&force_refresh=true", "").is(t, c.status, "invalid_credentials") // tried, whatever the pause
-		if got := s.asked.Load(); got == asked {
+		if got := s.Asked.Load(); got == asked {
 			t.Errorf("%s: forced, and the provider was not asked", c.refresh)
 		}
 		s.call(t, http.MethodGet, "/a", "code-prod", "called-"+c.refresh, "").is(t, c.status, "server_error")
 		s.call(t, http.MethodGet, "/a", "code-prod", "called-"+c.refresh, "").is(t, http.StatusFailedDependency, c.pause)
 	}
-	if n := s.called.Load(); n != 0 {
+	if n := s.Called.Load(); n != 0 {
 		t.Errorf("%d calls went out without a token", n)
 	}
 }
@@ -266,7 +256,7 @@ func TestSurprise12ExpiredWithoutARefreshToken(t *testing.T) {
 	}
 	// The proxy has no use for it.
 	s.call(t, http.MethodGet, "/a", "code-prod", "c", "").is(t, http.StatusFailedDependency, "server_error")
-	if asked, called := s.asked.Load(), s.called.Load(); asked+called != 0 {
+	if asked, called := s.Asked.Load(), s.Called.Load(); asked+called != 0 {
 		t.Errorf("the provider was asked %d times and called %d times", asked, called)
 	}
 }
@@ -310,7 +300,7 @@ func TestSurprise20ARefusedTokenIsRenewed(t *testing.T) {
 	s := newSite(t)
 	s.oauth(t, "c", "good", later)
 	s.call(t, http.MethodPost, "/guarded", "code-prod", "c", `{"a":1}`).is(t, http.StatusOK, "").has(t, `"authorization":"Bearer renewed"`, `"body":"{\"a\":1}"`)
-	if asked, called := s.asked.Load(), s.called.Load(); asked != 1 || called != 2 {
+	if asked, called := s.Asked.Load(), s.Called.Load(); asked != 1 || called != 2 {
 		t.Errorf("%d renewals and %d calls, want 1 and 2", asked, called)
 	}
 	s.oauth(t, "dead", "revoked", later)
@@ -338,7 +328,7 @@ func TestSurprise22TypesAreNotModes(t *testing.T) {
 			t.Errorf("%s is written %v", kind, got)
 		}
 	}
-	if plugin, err := s.broker.Provider("plugin"); err != nil || plugin.CredentialType != "BASIC" {
+	if plugin, err := s.Broker.Provider("plugin"); err != nil || plugin.CredentialType != "BASIC" {
 		t.Errorf("a plugin gives %+v, %v", plugin, err)
 	}
 }
