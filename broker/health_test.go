@@ -57,7 +57,9 @@ func TestACheckOfARenewableCredentialHealsIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The fake provider has no call that would tell, so a renewal is the check.
-	r.provider.set(func(p *fakeProvider) { p.before = func(int) error { return &broker.ProviderError{Code: "down", Status: 503} } })
+	r.provider.set(func(p *fakeProvider) {
+		p.before = func(int) error { return &broker.ProviderError{Code: "down", Status: 503} }
+	})
 	h := r.verify(c.ID)
 	if !errors.Is(h.Failure, broker.ErrProviderDown) || h.Connection.Status != broker.Failing {
 		t.Errorf("down: %+v", h)
@@ -89,7 +91,9 @@ func TestARenewalOnDemandTellsHowItWent(t *testing.T) {
 		t.Error("the token is the old one")
 	}
 
-	r.provider.set(func(p *fakeProvider) { p.before = func(int) error { return &broker.ProviderError{Code: "down", Status: 503} } })
+	r.provider.set(func(p *fakeProvider) {
+		p.before = func(int) error { return &broker.ProviderError{Code: "down", Status: 503} }
+	})
 	if _, err = r.broker.RefreshConnection(t.Context(), r.who, ref); !errors.Is(err, broker.ErrProviderDown) {
 		t.Errorf("down: %v", err)
 	}

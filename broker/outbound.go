@@ -258,6 +258,9 @@ func (b *Broker) mayReject(id ConnectionID, version int64) bool {
 // Connection is whose way out this is.
 func (o *Outbound) Connection() ConnectionID { return o.connection }
 
+// Integration is whose connection it is, by its key.
+func (o *Outbound) Integration() string { return o.integration.Key }
+
 // Base is where the provider's API stands. Nil: the entry has none.
 func (o *Outbound) Base() *url.URL { return o.presented.BaseURL }
 

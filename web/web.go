@@ -13,7 +13,10 @@ import (
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/api/connections"
+	"github.com/coatcheck/coatcheck/web/api/integrations"
 	"github.com/coatcheck/coatcheck/web/api/nango"
+	"github.com/coatcheck/coatcheck/web/api/popup"
 	"github.com/coatcheck/coatcheck/web/internal/kit"
 )
 
@@ -31,6 +34,8 @@ type Deps struct {
 	Broker *broker.Broker
 	// Proxy answers /proxy and everything below it, with an access log, request ids and limits of its own.
 	Proxy http.Handler
+	// Carrier is the proxy for surfaces that have calls to make through it. nil: they refuse to.
+	Carrier kit.Carrier
 	// Connect are the pages on which end users connect. nil: there are none, and no sign-ins.
 	Connect Connect
 	// Pages are other surfaces that people see.
@@ -67,6 +72,10 @@ func surfaces(d Deps) []Surface {
 	all := append([]Surface{operations(d), nango.Surface(d.Broker)}, d.Pages...)
 	if d.Connect == nil {
 		return all
+	}
+	all = append(all, popup.Surface(d.Broker), connections.Surface(d.Broker, d.Connect))
+	if d.Carrier != nil {
+		all = append(all, integrations.Surface(d.Broker, d.Connect, d.Carrier))
 	}
 	return append(all, d.Connect.Surface(), nango.SignIn(nango.SignInDeps{
 		Broker: d.Broker, Pages: d.Connect, Origins: anyOrigin(d.Broker), Stopping: d.Stopping,

@@ -135,7 +135,7 @@ func (n *node) handler(p *program, stopping <-chan struct{}) (h http.Handler, cl
 		Limits: proxy.Limits{MaxBody: l.ProxyBody, Global: l.ProxyConcurrent, PerConnection: l.ProxyPerConnection}, KeyLimit: perKey,
 	})
 	return web.New(web.Deps{
-		Broker: n.broker, Proxy: out, Connect: pages, Pages: []web.Surface{assets.Surface()}, Logger: n.log, TrustedProxies: n.config.proxies,
+		Broker: n.broker, Proxy: out, Carrier: out, Connect: pages, Pages: []web.Surface{assets.Surface()}, Logger: n.log, TrustedProxies: n.config.proxies,
 		PublicRate: l.PublicRate, PublicBurst: l.PublicBurst, KeyLimit: perKey, Stopping: stopping,
 	}), out.Close, nil
 }

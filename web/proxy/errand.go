@@ -15,31 +15,6 @@ import (
 	"github.com/coatcheck/coatcheck/web/internal/kit"
 )
 
-// Errand is a call that another surface makes through the proxy. That surface has found out who asks and whether they may.
-type Errand struct {
-	// Who asks. It stands in the access log, under its own request id where it has one.
-	Who broker.Actor
-	// Out is the connection's way out, as the broker gave it to Who.
-	Out *broker.Outbound
-	// Integration is the connection's integration, by its key, for the access log.
-	Integration string
-	// Counted is set where the key's limit has been asked about this call already, as [kit.Gate] does for its routes.
-	Counted bool
-
-	// Method is what is sent upstream, in upper case however it is written here. Empty: GET.
-	Method string
-	// URL is what the caller wrote, escapes and all. It may be relative to the connection's base URL, with or without a
-	// slash before it. An absolute one has to lie below the base URL, or has to name an https host that the integration lists.
-	URL string
-	// Header is what the caller means for upstream, like the headers that begin with Nango-Proxy- in a call to /proxy.
-	Header http.Header
-	// Plain is what the caller's HTTP client sent where its own request stands for the one upstream, see [PassHeaders].
-	// Header precedes it, and so does the provider's own Accept.
-	Plain http.Header
-	// Body is sent as it is, and must not be changed until the call is over. Its type stands in Header.
-	Body []byte
-}
-
 // Carry does an errand and writes the provider's answer to w. All rules and limits are those of a call to /proxy, and so is
 // the line in the access log. Nothing of r is sent but what the errand holds. The body of r has to be read to its end
 // before, and what an API key or a token is in its Authorization header is kept from going upstream.
@@ -49,7 +24,7 @@ type Errand struct {
 // credential_in_url, base_url_not_allowed, not_supported, reserved_header, reserved_param, egress_blocked,
 // provider_unreachable, provider_timeout. As in a call to /proxy, the panic is [http.ErrAbortHandler] where the caller has
 // gone, or where an answer breaks off that had begun.
-func (h *Handler) Carry(w http.ResponseWriter, r *http.Request, e Errand) (err error) {
+func (h *Handler) Carry(w http.ResponseWriter, r *http.Request, e kit.Errand) (err error) {
 	c, ok := h.calls.Get().(*call)
 	if !ok {
 		return broker.ErrInternal // cannot be: the pool holds nothing else
@@ -60,9 +35,9 @@ func (h *Handler) Carry(w http.ResponseWriter, r *http.Request, e Errand) (err e
 	return err
 }
 
-// PassHeaders gives those of a request's headers that go upstream in a call to /proxy without being meant for it, less what
-// is for this hop alone. It is for [Errand.Plain].
-func PassHeaders(h http.Header) http.Header {
+// passHeaders gives those of a request's headers that go upstream in a call to /proxy without being meant for it, less what
+// is for this hop alone.
+func passHeaders(h http.Header) http.Header {
 	hop := hopHeaders(h["Connection"])
 	out := make(http.Header)
 	for name, values := range h {
@@ -77,9 +52,9 @@ func PassHeaders(h http.Header) http.Header {
 const maxHead = 32 << 10
 
 // take makes the call that of an errand. What is refused goes to result.
-func (c *call) take(w http.ResponseWriter, r *http.Request, e *Errand, result *error) {
+func (c *call) take(w http.ResponseWriter, r *http.Request, e *kit.Errand, result *error) {
 	c.w, c.start, c.result = w, c.h.now(), result
-	c.who, c.out, c.control.integration = e.Who, e.Out, e.Integration
+	c.who, c.out, c.control.integration = e.Who, e.Out, e.Out.Integration()
 	c.path = logged(e.URL)
 	// One id for the surface's log line and for ours, where it is of our form.
 	if copy(c.id[:], e.Who.RequestID) != len(c.id) || len(e.Who.RequestID) != len(c.id) {
@@ -89,7 +64,7 @@ func (c *call) take(w http.ResponseWriter, r *http.Request, e *Errand, result *e
 	if len(c.key) < minKeyLength {
 		c.key = ""
 	}
-	in := &http.Request{Method: e.method(), URL: &url.URL{}, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor}
+	in := &http.Request{Method: methodOf(e), URL: &url.URL{}, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor}
 	if len(e.Body) > 0 {
 		in.Body, in.ContentLength = io.NopCloser(bytes.NewReader(e.Body)), int64(len(e.Body))
 	}
@@ -97,7 +72,7 @@ func (c *call) take(w http.ResponseWriter, r *http.Request, e *Errand, result *e
 }
 
 // ready is what prepare is for a call to /proxy.
-func (c *call) ready(r *http.Request, e *Errand) error {
+func (c *call) ready(r *http.Request, e *kit.Errand) error {
 	if c.who.Kind == broker.Anonymous {
 		return broker.ErrUnauthorized
 	}
@@ -113,7 +88,7 @@ func (c *call) ready(r *http.Request, e *Errand) error {
 		return broker.ErrBodyTooLarge
 	}
 	var err error
-	if c.in.Header, err = e.header(); err != nil {
+	if c.in.Header, err = headerOf(e); err != nil {
 		return err
 	}
 	if c.in.Method == "" {
@@ -139,8 +114,8 @@ func (c *call) ready(r *http.Request, e *Errand) error {
 // maxMethod is more than any method has characters.
 const maxMethod = 32
 
-// method gives the method that is sent; empty: it must not be. OPTIONS is answered by us in a call to /proxy, and never sent.
-func (e *Errand) method() string {
+// methodOf gives the method that is sent; empty: it must not be. OPTIONS is answered by us in a call to /proxy, and never sent.
+func methodOf(e *kit.Errand) string {
 	m := strings.ToUpper(e.Method)
 	switch {
 	case m == "":
@@ -153,9 +128,9 @@ func (e *Errand) method() string {
 	return m
 }
 
-// header gives the headers as a call to /proxy would have them. What net/http does not let in there, it does not here.
-func (e *Errand) header() (http.Header, error) {
-	out := PassHeaders(e.Plain)
+// headerOf gives an errand's headers as a call to /proxy would have them. What net/http does not let in there, it does not here.
+func headerOf(e *kit.Errand) (http.Header, error) {
+	out := passHeaders(e.Plain)
 	size := len(e.URL)
 	for name, values := range e.Header {
 		if !httpguts.ValidHeaderFieldName(name) {

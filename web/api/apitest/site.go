@@ -145,7 +145,7 @@ func (s *Site) mount(t testing.TB) {
 	t.Helper()
 	out := proxy.New(proxy.Options{Broker: s.Broker, Transport: transport(s.upstream), Now: s.Now, Logger: s.Config.Logger})
 	t.Cleanup(func() { must(t, out.Close()) })
-	deps := web.Deps{Broker: s.Broker, Proxy: out, Logger: s.Config.Logger}
+	deps := web.Deps{Broker: s.Broker, Proxy: out, Carrier: out, Logger: s.Config.Logger}
 	if s.options.Connect {
 		assets := static.New()
 		ui, err := connect.New(connect.Deps{
