@@ -75,7 +75,7 @@ func surfaces(d Deps) []Surface {
 	}
 	all = append(all, popup.Surface(d.Broker), connections.Surface(d.Broker, d.Connect))
 	if d.Carrier != nil {
-		all = append(all, integrations.Surface(d.Broker, d.Connect, d.Carrier))
+		all = append(all, integrations.Surface(d.Broker, d.Carrier), integrations.SignIn(d.Broker, d.Connect))
 	}
 	return append(all, d.Connect.Surface(), nango.SignIn(nango.SignInDeps{
 		Broker: d.Broker, Pages: d.Connect, Origins: anyOrigin(d.Broker), Stopping: d.Stopping,
