@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/rogpeppe/go-internal/txtar"
@@ -214,12 +215,13 @@ func (c *checker) recordedRequest(where string, o *operation, req message) {
 	}
 }
 
-// declared reports whether an operation has a query parameter. A name may carry another in brackets: tags[plan]. A
-// credential in the query is declared by its security scheme.
+// declared reports whether an operation has a query parameter. A name may carry another in brackets: tags[plan]. An object
+// whose members stand in the query themselves declares them all, and a security scheme declares its credential.
 func (c *checker) declared(o *operation, name string) bool {
 	name, _, _ = strings.Cut(name, "[")
 	for _, p := range c.allParameters(o) {
-		if p.In == "query" && p.Name == name {
+		spread := p.Style == "form" && p.Explode != nil && *p.Explode && slices.Contains(p.Schema.Type, "object")
+		if p.In == "query" && (p.Name == name || spread) {
 			return true
 		}
 	}

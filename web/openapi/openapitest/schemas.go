@@ -75,13 +75,13 @@ func (c *checker) openness() {
 	for _, o := range c.operations() {
 		if body := c.body(o); body != nil {
 			for _, m := range body.Content {
-				w.look(o.String()+": the body", m.Value.Schema, false)
+				w.look(o.String()+": the body", m.Value.Schema, nil)
 			}
 		}
 		for _, r := range o.Responses {
 			response, _ := c.response(r.Value)
 			for _, m := range response.Content {
-				w.look(o.String()+": the answer "+r.Name, m.Value.Schema, false)
+				w.look(o.String()+": the answer "+r.Name, m.Value.Schema, nil)
 			}
 		}
 	}
@@ -111,33 +111,54 @@ type objects struct {
 	seen map[visit]bool
 }
 
-type visit struct {
-	schema *openapi.Schema
-	part   bool
-}
+// visit is a schema, and what it narrows down.
+type visit struct{ schema, base *openapi.Schema }
 
-// look checks a schema and what it is made of. part is set where it is but a part of one that says it for all of them.
-func (w *objects) look(where string, s *openapi.Schema, part bool) {
-	if s == nil || w.seen[visit{s, part}] {
+// look checks a schema and what it is made of. base is a schema that the same value must fit: what that says of other
+// members holds here too.
+func (w *objects) look(where string, s, base *openapi.Schema) {
+	if s == nil || w.seen[visit{s, base}] {
 		return
 	}
-	w.seen[visit{s, part}] = true
-	says := s.AdditionalProperties != nil || s.UnevaluatedProperties != nil
-	if len(s.Properties) > 0 && !says && !part {
+	w.seen[visit{s, base}] = true
+	if len(s.Properties) > 0 && !w.says(s) && !w.says(base) {
 		w.add("%s: an object with %q does not say whether it may have others", where, s.Properties[0].Name)
 	}
-	part = part || says
-	if s.Ref != "" {
-		target, _ := w.spec.Components.Schemas.Get(strings.TrimPrefix(s.Ref, "#/components/schemas/"))
-		w.look(where+", "+s.Ref, target, part)
+	if w.says(s) {
+		base = s
 	}
+	target := w.target(s.Ref)
+	w.look(where+", "+s.Ref, target, base)
 	for _, one := range slices.Concat(s.AllOf, s.AnyOf, s.OneOf) {
-		w.look(where, one, part)
+		w.look(where, one, base)
 	}
 	for _, p := range slices.Concat(s.Properties, s.PatternProperties) {
-		w.look(where+", "+p.Name, p.Value, false)
+		w.look(where+", "+p.Name, p.Value, w.member(target, p.Name))
 	}
-	w.look(where, s.Items, false)
-	w.look(where, s.AdditionalProperties, false)
-	w.look(where, s.UnevaluatedProperties, false)
+	for _, inner := range []*openapi.Schema{s.Items, s.AdditionalProperties, s.UnevaluatedProperties} {
+		w.look(where, inner, nil)
+	}
+}
+
+// target follows a reference; nil: there is none.
+func (w *objects) target(ref string) *openapi.Schema {
+	s, _ := w.spec.Components.Schemas.Get(strings.TrimPrefix(ref, "#/components/schemas/"))
+	return s
+}
+
+// says reports whether a schema, or one that it is made of, says which other members there may be.
+func (w *objects) says(s *openapi.Schema) bool {
+	return s != nil && (s.AdditionalProperties != nil || s.UnevaluatedProperties != nil || w.says(w.target(s.Ref)) ||
+		slices.ContainsFunc(s.AllOf, w.says))
+}
+
+// member gives what a schema has for a member; nil: nothing.
+func (w *objects) member(s *openapi.Schema, name string) *openapi.Schema {
+	if s == nil {
+		return nil
+	}
+	if m, ok := s.Properties.Get(name); ok {
+		return m
+	}
+	return w.member(w.target(s.Ref), name)
 }

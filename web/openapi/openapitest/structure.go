@@ -11,7 +11,7 @@ import (
 
 var (
 	operationID  = regexp.MustCompile(`^[a-z][A-Za-z0-9]*$`)
-	statusForm   = regexp.MustCompile(`^([2345][0-9][0-9]|[45]XX)$`)
+	statusForm   = regexp.MustCompile(`^(101|[2345][0-9][0-9]|[45]XX)$`)
 	pathVariable = regexp.MustCompile(`\{([^{}]+)\}`)
 )
 
