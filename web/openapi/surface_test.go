@@ -173,3 +173,14 @@ func TestNothingIsReadBeforeItIsAskedFor(t *testing.T) {
 		t.Errorf("listing the rows allocates %.0f times", allocated)
 	}
 }
+
+// What is beside each other in a document is told apart on its page.
+func TestWordsKeepTheirSpaces(t *testing.T) {
+	body := get(t, surface(t), "/openapi/small").Body.String()
+	text := strings.Join(strings.Fields(regexp.MustCompile(`<[^>]*>`).ReplaceAllString(body, "")), " ")
+	for _, want := range []string{"key in Authorization: Bearer …", "key with coats:list", "list of Coat", "whole number from 1"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}

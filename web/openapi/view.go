@@ -48,7 +48,10 @@ type operation struct {
 	Answers                         []answer
 }
 
-// parameter is a parameter, or a header of an answer.
+// header is a header of an answer.
+type header struct{ Name, Text string }
+
+// parameter is a parameter of a request.
 type parameter struct {
 	Name, In, Text string
 	Required       bool
@@ -68,7 +71,7 @@ type answer struct {
 	Status, Text string
 	Good         bool
 	Codes        []string // of failures
-	Headers      []parameter
+	Headers      []header
 	Body         *body
 }
 
@@ -174,11 +177,11 @@ func (r *reader) answer(status string, a *Response) answer {
 	}
 	out := answer{Status: status, Text: a.Description, Good: status < "4", Body: r.body(a.Content)}
 	for _, h := range a.Headers {
-		header := h.Value
-		if name, ok := strings.CutPrefix(header.Ref, "#/components/headers/"); ok {
-			header, _ = r.spec.Components.Headers.Get(name)
+		to := h.Value
+		if name, ok := strings.CutPrefix(to.Ref, "#/components/headers/"); ok {
+			to, _ = r.spec.Components.Headers.Get(name)
 		}
-		out.Headers = append(out.Headers, parameter{h.Name, "header", header.Description, header.Required, r.shape(header.Schema)})
+		out.Headers = append(out.Headers, header{h.Name, to.Description})
 	}
 	if !out.Good && len(a.Content) > 0 {
 		// How a failure looks is said once; here, which ones there are.
