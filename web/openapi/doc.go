@@ -8,6 +8,7 @@
 //     3.1 allows for every kind of scheme: an alternative for each scope of which one is enough.
 //   - x-auth at an operation stands for the requirement where the standard has no word for it, as for a token in a body.
 //   - x-never at an operation says why it never succeeds. Every other one has an answer of 2xx.
+//   - x-unrecorded at an operation says why no golden file has an answer of it.
 //   - x-undocumented at the top gives a reason for each row ("GET /path") that is left out.
 //
 // A document has no servers: the broker's public address is put in when it is served.

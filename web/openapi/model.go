@@ -67,6 +67,7 @@ type Operation struct {
 	Security    *[]map[string][]string `json:"security"` // nil: it is not said
 	Auth        string                 `json:"x-auth"`
 	Never       string                 `json:"x-never"`
+	Unrecorded  string                 `json:"x-unrecorded"`
 	Parameters  []*Parameter           `json:"parameters"`
 	Body        *RequestBody           `json:"requestBody"`
 	Responses   Ordered[*Response]     `json:"responses"`

@@ -26,7 +26,8 @@ import (
 //   - It and the surfaces differ: a row without an operation, or an operation without a row, or who may call it. A row that
 //     x-undocumented gives a reason for is left out.
 //   - It and the *.txtar files of goldens differ: an answer with a status that the operation lacks, or with a body that does
-//     not fit; a request that succeeded though its body does not fit, or with a parameter that is not declared.
+//     not fit; a request that succeeded though its body does not fit, or with a parameter that is not declared; an operation
+//     of which there is no answer, unless x-unrecorded says why.
 //   - An example does not fit its schema.
 //
 // Golden files have files "request" and "answer" in turn. A request is a line "METHOD target", headers, and after an empty
@@ -59,7 +60,7 @@ type operation struct {
 	method, path string
 	pointer      string
 	shared       []*openapi.Parameter // of the path
-	recorded     int                  // answers
+	recorded     bool
 }
 
 func (o *operation) String() string { return o.method + " " + o.path }

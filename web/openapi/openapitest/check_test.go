@@ -90,6 +90,7 @@ func TestWhatIsWrongInADocumentIsFound(t *testing.T) {
 		"everybody":                  {"[{key: [coats:write]}]", "[]", "lets in"},
 		"another door":               {"x-auth: session in body", "x-auth: session in link", "lets in"},
 		"two doors":                  {"security: []\n      x-auth", "security: [{key: []}]\n      x-auth", "both x-auth and security"},
+		"a recording that there is":  {"x-never: Coats", "x-unrecorded: It is hot.\n      x-never: Coats", "POST /burn needs either an answer in a golden file"},
 		"an example of a body":       {"colour: red}\n        4XX", "size: 4}\n        4XX", "the example at"},
 		"an example of many":         {"red: {value: {colour: red}}", "red: {value: {colour: blue}}", "examples/red"},
 		"an example of a parameter":  {"example: 10", "example: 0", "the example at"},
@@ -120,6 +121,7 @@ func TestWhatARecordingContradictsIsFound(t *testing.T) {
 		"no body sent":             {"\n{\"colour\": \"green\"}\n", "", "requires one"},
 		"a body nobody knows of":   {"{key}\n-- answer", "{key}\n\n{}\n-- answer", "the document has none"},
 		"an undeclared parameter":  {"?limit=2", "?size=2", "the parameter size is not declared"},
+		"nothing of an operation":  {"POST /burn", "POST /freeze", "POST /burn needs either an answer in a golden file"},
 		"no turns":                 {"-- answer --\n200\nVary", "-- reply --\n200\nVary", "take turns"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,19 +129,6 @@ func TestWhatARecordingContradictsIsFound(t *testing.T) {
 				t.Errorf("got %q, want %q", got, c.want)
 			}
 		})
-	}
-}
-
-func TestRecordingsOfNothingAreFound(t *testing.T) {
-	doc := []byte(text(t, "small.yaml"))
-	for want, files := range map[string]fstest.MapFS{
-		"there are no golden files":       {},
-		"no golden file has an answer of": {"a.txtar": {Data: []byte("-- request --\nGET /elsewhere\n-- answer --\n404\n")}},
-	} {
-		problems, err := check(doc, files, []kit.Surface{surface()})
-		if err != nil || !strings.Contains(strings.Join(problems, "\n"), want) {
-			t.Errorf("got %v %v, want %q", problems, err, want)
-		}
 	}
 }
 
