@@ -89,6 +89,23 @@ func TestErrandThatIsIdle(t *testing.T) {
 	}
 }
 
+// It ends even where nobody looks after the caller's connection.
+func TestErrandThatIsIdleWithoutAConnection(t *testing.T) {
+	f := newFacade(t, echo, idle, func(r *rig) {
+		r.transport = transport(func(q *http.Request) (*http.Response, error) {
+			<-q.Context().Done()
+			return nil, q.Context().Err()
+		})
+	})
+	out, err := f.broker.Outbound(t.Context(), f.who, "oauth", "c")
+	must(t, err)
+	w := httptest.NewRecorder()
+	err = f.proxy.Carry(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), proxy.Errand{Who: f.who, Out: out, URL: "x"})
+	if !errors.Is(err, broker.ErrProviderTimeout) || w.Body.Len() > 0 {
+		t.Errorf("got %v, and %q was written", err, w.Body)
+	}
+}
+
 func TestErrandThatStopsHalfway(t *testing.T) {
 	f := newFacade(t, func(w http.ResponseWriter, q *http.Request) {
 		_, _ = io.WriteString(w, "begin")

@@ -188,6 +188,22 @@ func TestErrandHeaders(t *testing.T) {
 	}
 }
 
+// A surface may let callers in by other ways than the Authorization header.
+func TestErrandWithoutAnAuthorizationHeader(t *testing.T) {
+	var got seen
+	f := newFacade(t, got.ServeHTTP)
+	out, err := f.broker.Outbound(t.Context(), f.who, "oauth", "c")
+	must(t, err)
+	for _, header := range []http.Header{nil, {"Authorization": {"Bearer "}}, {"Authorization": {"Basic x"}}} {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
+		req.Header = header
+		must(t, f.proxy.Carry(httptest.NewRecorder(), req, proxy.Errand{Who: f.who, Out: out, URL: "x", Header: http.Header{"X-Custom": {"Basic x"}}}))
+		if h := got.header(); h.Get("X-Custom") != "Basic x" {
+			t.Errorf("upstream %v", h)
+		}
+	}
+}
+
 // The GET form stands for the request upstream: of its headers those go there that do in a call to /proxy.
 func TestErrandWithTheCallersOwnHeaders(t *testing.T) {
 	var got seen
