@@ -13,7 +13,6 @@ import (
 
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/web/internal/kit"
-	"github.com/coatcheck/coatcheck/web/proxy"
 )
 
 // facade is a surface with both forms of a call: POST /{integration} with a JSON body, and GET /{integration}/{path}. It is

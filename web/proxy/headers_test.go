@@ -12,7 +12,6 @@ import (
 
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/web/internal/kit"
-	"github.com/coatcheck/coatcheck/web/proxy"
 )
 
 // seen keeps the request that reaches the API last.
