@@ -67,10 +67,18 @@ func (b *Broker) connecting(ctx context.Context, who Actor, key string) (*connec
 		return nil, err
 	}
 	m.bindSession(s, d)
-	if m.facts.NeedsClient && m.client.ID == "" {
-		return nil, ErrNotSupported.Saying("the integration has no client id yet; whoever runs this service has to set it")
+	if err := m.hasClient(); err != nil {
+		return nil, err
 	}
 	return &connecting{session: s, environment: env, making: m, defaults: d}, nil
+}
+
+// hasClient refuses to send anybody to a provider that has to know our client, and could not.
+func (m *making) hasClient() error {
+	if m.facts.NeedsClient && m.client.ID == "" {
+		return ErrNotSupported.Saying("the integration has no client id yet; whoever runs this service has to set it")
+	}
+	return nil
 }
 
 // bindSession takes over what the app's backend decided.

@@ -64,7 +64,7 @@ func (b *Broker) ownOf(ctx context.Context, o *owner, i *Integration) (*Connecti
 	if !i.Shared {
 		f.EndUser = o.id
 	}
-	list, err := b.store.Connections(ctx, f)
+	list, err := b.listed(ctx, f)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
@@ -145,7 +145,7 @@ func (b *Broker) OwnConnections(ctx context.Context, who Actor, offset, limit in
 	if total, err = b.store.MatchingConnections(ctx, f); err != nil {
 		return nil, 0, err
 	}
-	list, err = b.store.Connections(ctx, f)
+	list, err = b.listed(ctx, f)
 	return list, total, err
 }
 

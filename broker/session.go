@@ -171,6 +171,9 @@ func (b *Broker) bindSession(ctx context.Context, who Actor, env *Environment, s
 		return ErrInvalidRequest.Saying("a session lives for at most an hour").On("lifetime")
 	}
 	s.ExpiresAt = s.CreatedAt.Add(life)
+	if err := validName(in.ConnectionName); err != nil {
+		return err
+	}
 	for n, key := range in.Integrations {
 		if _, err := b.integration(who, key); err != nil {
 			return ErrInvalidRequest.Saying("there is no integration of that key").On("allowed_integrations." + strconv.Itoa(n))

@@ -146,6 +146,7 @@ CREATE TABLE connections (
 	config             TEXT,
 	name               TEXT    NOT NULL,
 	error_id           TEXT    NOT NULL,
+	error_code         TEXT    NOT NULL,
 	error_at           INTEGER,
 	end_user_id        TEXT, -- NULL: there is no end user
 	end_user_email     TEXT,
@@ -167,6 +168,7 @@ CREATE TABLE connections (
 	updated_at         INTEGER,
 	authorized_at      INTEGER,
 	verified_at        INTEGER,
+	ends_at            INTEGER,
 	fetched_at         INTEGER
 ) STRICT;
 
