@@ -58,6 +58,11 @@ func (b *Broker) connecting(ctx context.Context, who Actor, key string) (*connec
 	if _, ended := s.Ended(i.ID); ended {
 		return nil, ErrSessionCompleted
 	}
+	if s.Connection != "" { // nobody is asked for consent that nothing can come of
+		if _, err := b.store.Connection(ctx, who.Environment, s.Connection); err != nil {
+			return nil, onConnection(err)
+		}
+	}
 	m, err := b.newMaking(who, i)
 	if err != nil {
 		return nil, err
@@ -67,10 +72,18 @@ func (b *Broker) connecting(ctx context.Context, who Actor, key string) (*connec
 		return nil, err
 	}
 	m.bindSession(s, d)
-	if m.facts.NeedsClient && m.client.ID == "" {
-		return nil, ErrNotSupported.Saying("the integration has no client id yet; whoever runs this service has to set it")
+	if err := m.ready(); err != nil {
+		return nil, err
 	}
 	return &connecting{session: s, environment: env, making: m, defaults: d}, nil
+}
+
+// ready refuses an integration to which nobody can connect before it has a client.
+func (m *making) ready() error {
+	if m.facts.NeedsClient && m.client.ID == "" {
+		return ErrNotSupported.Saying("the integration has no client id yet; whoever runs this service has to set it")
+	}
+	return nil
 }
 
 // bindSession takes over what the app's backend decided.

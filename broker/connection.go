@@ -111,7 +111,7 @@ func (c *Connection) Validate() error {
 		return ErrInternal.Saying("a connection needs an id, an environment and an integration")
 	case c.Key == "" || len(c.Key) > maxKey || !utf8.ValidString(c.Key) || strings.ContainsFunc(c.Key, unicode.IsControl):
 		return ErrInvalidRequest.Saying("a connection's id has 1 to 255 characters, and no control characters").On("connection_id")
-	case len(c.Name) > maxKey:
+	case utf8.RuneCountInString(c.Name) > maxKey:
 		return ErrInvalidRequest.Saying("a connection's name has at most 255 characters").On("name")
 	}
 	return nil

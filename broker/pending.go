@@ -21,7 +21,8 @@ type Proposal struct {
 }
 
 // Propose makes a pending connection, whose id can be told before anybody has connected, and a session in which it has its
-// first success. Errors: not_found naming the integration, invalid_request, return_url_not_allowed.
+// first success. Errors: not_found naming the integration, not_supported where it cannot be connected to, invalid_request,
+// return_url_not_allowed.
 func (b *Broker) Propose(ctx context.Context, who Actor, p Proposal) (*Connection, *Session, Secret, error) {
 	if err := who.Allow(ScopeSessionsWrite); err != nil {
 		return nil, nil, Secret{}, err
@@ -57,7 +58,11 @@ func (b *Broker) proposed(who Actor, p Proposal) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.newMaking(who, i); err != nil {
+	m, err := b.newMaking(who, i)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.ready(); err != nil {
 		return nil, err
 	}
 	tags, err := ValidateTags(p.Tags)

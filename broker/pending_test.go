@@ -2,6 +2,7 @@ package broker_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -145,5 +146,34 @@ func TestAPendingConnectionCanBeDeletedBeneathItsSignIn(t *testing.T) {
 	}
 	if err := r.broker.RevokeDue(t.Context()); err != nil || len(r.provider.revocations()) != 1 {
 		t.Errorf("revoked %v, %v", r.provider.revocations(), err)
+	}
+	if _, err := r.broker.ConnectForm(t.Context(), who, "one"); !errors.Is(err, broker.ErrNotFound) {
+		t.Errorf("another sign-in: %v", err)
+	}
+}
+
+func TestNothingIsProposedThatCannotBeConnectedTo(t *testing.T) {
+	r := newRig(t)
+	bare := broker.IntegrationInput{Key: "bare", Provider: "fake"}
+	if _, err := r.broker.CreateIntegration(t.Context(), r.who, bare); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, _, err := r.broker.Propose(t.Context(), r.who, broker.Proposal{Integration: "bare"}); !errors.Is(err, broker.ErrNotSupported) {
+		t.Errorf("without a client: %v", err)
+	}
+	if list, err := r.broker.Connections(t.Context(), r.who, broker.ConnectionFilter{IncludePending: true}); err != nil || len(list) != 0 {
+		t.Errorf("left behind: %d, %v", len(list), err)
+	}
+}
+
+// A name is counted in characters, whatever their script.
+func TestNamesOfUpTo255Characters(t *testing.T) {
+	r := newRig(t)
+	name := strings.Repeat("名", 255)
+	if c, _ := r.proposed(broker.Proposal{Name: name}); c.Name != name {
+		t.Errorf("%q", c.Name)
+	}
+	if _, _, _, err := r.broker.Propose(t.Context(), r.who, broker.Proposal{Integration: "one", Name: name + "a"}); !errors.Is(err, broker.ErrInvalidRequest) {
+		t.Errorf("one more: %v", err)
 	}
 }
