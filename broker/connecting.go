@@ -58,6 +58,11 @@ func (b *Broker) connecting(ctx context.Context, who Actor, key string) (*connec
 	if _, ended := s.Ended(i.ID); ended {
 		return nil, ErrSessionCompleted
 	}
+	if s.Connection != "" { // nobody is asked for consent that nothing can come of
+		if _, err := b.store.Connection(ctx, who.Environment, s.Connection); err != nil {
+			return nil, onConnection(err)
+		}
+	}
 	m, err := b.newMaking(who, i)
 	if err != nil {
 		return nil, err
