@@ -72,14 +72,14 @@ func (b *Broker) connecting(ctx context.Context, who Actor, key string) (*connec
 		return nil, err
 	}
 	m.bindSession(s, d)
-	if err := m.ready(); err != nil {
+	if err := m.hasClient(); err != nil {
 		return nil, err
 	}
 	return &connecting{session: s, environment: env, making: m, defaults: d}, nil
 }
 
-// ready refuses an integration to which nobody can connect before it has a client.
-func (m *making) ready() error {
+// hasClient refuses to send anybody to a provider that has to know our client, and could not.
+func (m *making) hasClient() error {
 	if m.facts.NeedsClient && m.client.ID == "" {
 		return ErrNotSupported.Saying("the integration has no client id yet; whoever runs this service has to set it")
 	}
@@ -174,10 +174,11 @@ type ConnectInput struct {
 	Channel string
 	// Landing is the path of ours that the browser goes on to in the end, which gets the flow's id; empty: the session's.
 	Landing string
-	// Callback is the path that the provider sends the browser back to; empty: [CallbackPath]. An integration that has an
+	// Callback is the path that the provider sends the browser back to; empty: the session's. An integration that has an
 	// address of its own keeps that.
 	Callback string
-	// Own makes the grant replace what the session's end user has of the integration, instead of standing beside it.
+	// Own makes the grant replace what the session's end user has of the integration, instead of standing beside it. A
+	// session can say so itself.
 	Own bool
 }
 
