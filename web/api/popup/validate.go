@@ -101,7 +101,7 @@ func readCreation(r *http.Request) (creation, error) {
 // notJSON points at where a body stops being JSON.
 func notJSON(e *broker.Error) error {
 	loc := []any{inBody}
-	var at *kit.Malformed
+	var at *kit.SyntaxError
 	if errors.As(e, &at) {
 		loc = append(loc, at.Offset)
 	}

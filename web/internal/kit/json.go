@@ -43,7 +43,7 @@ func ReadJSON(r *http.Request) (jsontext.Value, error) {
 // ReadAnyJSON reads a body of one JSON value of any kind, for surfaces whose contract tells a wrong kind from a malformed
 // body; nil: there is none. The value is checked as by [ReadJSON].
 //
-// Errors: invalid_json because of [*Malformed], body_too_large.
+// Errors: invalid_json because of [*SyntaxError], body_too_large.
 func ReadAnyJSON(r *http.Request) (jsontext.Value, error) {
 	body, err := readBody(r)
 	if err != nil || body == nil {
@@ -70,16 +70,16 @@ func readBody(r *http.Request) (jsontext.Value, error) {
 	return body, nil
 }
 
-// Malformed is the cause of an invalid_json that can be pointed at.
-type Malformed struct {
+// SyntaxError is the cause of an invalid_json that can be pointed at.
+type SyntaxError struct {
 	Offset int64 // bytes of the body before it
 }
 
-func (m *Malformed) Error() string { return "malformed at byte " + strconv.FormatInt(m.Offset, 10) }
+func (m *SyntaxError) Error() string { return "malformed at byte " + strconv.FormatInt(m.Offset, 10) }
 
 // malformed refuses a body for what stands at the offset.
 func malformed(offset int64, message string) error {
-	return broker.ErrInvalidJSON.Saying(message).Because(&Malformed{offset})
+	return broker.ErrInvalidJSON.Saying(message).Because(&SyntaxError{offset})
 }
 
 // checkJSON walks the tokens once. The decoder itself refuses duplicate names and broken UTF-8.

@@ -74,7 +74,7 @@ func TestReadAnyJSON(t *testing.T) {
 	} {
 		got, err := kit.ReadAnyJSON(post(body))
 		offset := int64(nowhere)
-		var wrong *kit.Malformed
+		var wrong *kit.SyntaxError
 		if errors.Is(err, broker.ErrInvalidJSON) && errors.As(err, &wrong) {
 			offset = wrong.Offset
 		}
