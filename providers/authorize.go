@@ -84,7 +84,8 @@ func (p *oauth2Provider) authorizeParams(r *broker.AuthorizeRequest, sc *scope) 
 			out = append(out, pair{name, r.Params[name]})
 		}
 	}
-	if r.Nonce != "" && asksOpenID(out) {
+	wanted := slices.ContainsFunc(own, func(x pair) bool { return x.Key == "nonce" }) // some servers insist on one
+	if r.Nonce != "" && (wanted || asksOpenID(out)) {
 		out = append(out, pair{"nonce", r.Nonce})
 	}
 	return out, nil

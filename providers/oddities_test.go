@@ -204,6 +204,17 @@ func TestSettingsGoIntoTemplates(t *testing.T) {
 	}
 }
 
+// A page that insists on a nonce gets the one that the answer is checked against, and not a random one of the entry's.
+func TestAPageThatWantsANonceGetsOurs(t *testing.T) {
+	raw, err := oauth(t, builtinOn(t, &wire{}), "hubstaff").AuthorizeURL(request(nil, "hubstaff:read"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if q := mustQuery(t, raw); len(q["nonce"]) != 1 || q.Get("nonce") != "n0nce" {
+		t.Errorf("asked by %v", q)
+	}
+}
+
 // Only a setting may stand in place of our address, and only one that the entry declares.
 func TestTheAddressIsOurs(t *testing.T) {
 	entry := func(value string) string {
