@@ -24,7 +24,8 @@ type Proposal struct {
 }
 
 // Propose makes a pending connection, whose id can be told before anybody has connected, and a session in which it has its
-// first success. Errors: not_found naming the integration, invalid_request, return_url_not_allowed.
+// first success. Errors: not_found naming the integration, not_supported where it cannot be connected to, invalid_request,
+// return_url_not_allowed.
 func (b *Broker) Propose(ctx context.Context, who Actor, p Proposal) (*Connection, *Session, Secret, error) {
 	if err := who.Allow(ScopeSessionsWrite); err != nil {
 		return nil, nil, Secret{}, err
@@ -141,7 +142,7 @@ func (b *Broker) proposed(who Actor, p Proposal) (*Connection, error) {
 
 // validName checks what people call a connection.
 func validName(name string) error {
-	if len(name) > maxKey || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+	if utf8.RuneCountInString(name) > maxKey || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
 		return ErrInvalidRequest.Saying("a connection's name has at most 255 characters, and no control characters").On("name")
 	}
 	return nil

@@ -148,6 +148,21 @@ func TestAPendingConnectionCanBeDeletedBeneathItsSignIn(t *testing.T) {
 	if err := r.broker.RevokeDue(t.Context()); err != nil || len(r.provider.revocations()) != 1 {
 		t.Errorf("revoked %v, %v", r.provider.revocations(), err)
 	}
+	if _, err := r.broker.ConnectForm(t.Context(), who, "one"); !errors.Is(err, broker.ErrNotFound) {
+		t.Errorf("another sign-in: %v", err)
+	}
+}
+
+// A name is counted in characters, whatever their script.
+func TestNamesOfUpTo255Characters(t *testing.T) {
+	r := newRig(t)
+	name := strings.Repeat("名", 255)
+	if c, _ := r.proposed(broker.Proposal{Name: name}); c.Name != name {
+		t.Errorf("%q", c.Name)
+	}
+	if _, _, _, err := r.broker.Propose(t.Context(), r.who, broker.Proposal{Integration: "one", Name: name + "a"}); !errors.Is(err, broker.ErrInvalidRequest) {
+		t.Errorf("one more: %v", err)
+	}
 }
 
 // once proposes the app's own connection.

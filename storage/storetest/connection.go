@@ -16,6 +16,25 @@ func (f *fixture) filled() *broker.Connection {
 }
 
 var connectionTests = map[string]func(*fixture){
+	"old pending ones are swept, and nothing else": func(f *fixture) {
+		of := func(status broker.Status, age time.Duration) broker.ConnectionID {
+			c := f.connection()
+			c.Key = string(status) + age.String()
+			c.Status, c.UpdatedAt = status, f.now().Add(-age)
+			f.ok(f.a.CreatePending(f.ctx, c, broker.Trail{}))
+			return c.ID
+		}
+		old, young, active := of(broker.Pending, 2*time.Hour), of(broker.Pending, time.Minute), of(broker.Active, 2*time.Hour)
+		n, err := f.b.SweepPending(f.ctx, f.now().Add(-time.Hour))
+		f.ok(err)
+		f.same(n, 1)
+		_, err = f.a.Connection(f.ctx, f.env.ID, old)
+		f.refused(err, broker.ErrNotFound)
+		for _, id := range []broker.ConnectionID{young, active} {
+			_, err = f.a.Connection(f.ctx, f.env.ID, id)
+			f.ok(err)
+		}
+	},
 	"round trip": func(f *fixture) {
 		c := f.filled()
 		f.ok(f.a.CreatePending(f.ctx, c, f.trail("create")))

@@ -25,6 +25,21 @@ var credentialTests = map[string]func(*fixture){
 		f.ok(err)
 		f.same(got, want)
 	},
+	"lifetimes": func(f *fixture) {
+		c, cred := f.filled(), new(broker.Credential)
+		fill(cred)
+		f.ok(f.a.PutGrant(f.ctx, &broker.Grant{Connection: c, Credential: cred, New: true}))
+		pending := f.connection()
+		f.ok(f.a.CreatePending(f.ctx, pending, broker.Trail{}))
+		got, err := f.b.Lifetimes(f.ctx, []broker.ConnectionID{c.ID, pending.ID, "unknown"})
+		f.ok(err)
+		f.same(got, map[broker.ConnectionID]broker.Lifetime{c.ID: {
+			ObtainedAt: cred.ObtainedAt, RefreshedAt: cred.RefreshedAt, ExpiresAt: cred.ExpiresAt, RefreshExpiresAt: cred.RefreshExpiresAt,
+		}})
+		none, err := f.b.Lifetimes(f.ctx, nil)
+		f.ok(err)
+		f.same(len(none), 0)
+	},
 	"ticket without a refresh token": func(f *fixture) {
 		c := f.connection()
 		f.ok(f.a.PutGrant(f.ctx, &broker.Grant{Connection: c, Credential: &broker.Credential{Type: "API_KEY", Access: broker.Sealed("key")}, New: true}))

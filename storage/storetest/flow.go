@@ -23,6 +23,15 @@ var flowTests = map[string]func(*fixture){
 		f.ok(err)
 		f.same(got, flow)
 	},
+	"it is found by its id": func(f *fixture) {
+		flow := f.consumedFlow("")
+		got, err := f.b.Flow(f.ctx, flow.ID)
+		f.ok(err)
+		f.same(got.Status, broker.FlowConsumed)
+		f.same(got.ID, flow.ID)
+		_, err = f.b.Flow(f.ctx, "unknown")
+		f.refused(err, broker.ErrNotFound)
+	},
 	"an unknown state is not found": func(f *fixture) {
 		_, err := f.a.FlowByState(f.ctx, []byte("unknown"))
 		f.refused(err, broker.ErrNotFound)

@@ -25,6 +25,13 @@ func (f *fixture) lists(filter broker.ConnectionFilter, want ...string) {
 	if got := f.listed(filter); !slices.Equal(got, want) {
 		f.Errorf("%+v lists %q, want %q", filter, got, want)
 	}
+	if filter.Offset > 0 || filter.Limit > 0 && len(want) == filter.Limit {
+		return // a page is not all there is
+	}
+	filter.Environment = f.env.ID
+	if n, err := f.b.MatchingConnections(f.ctx, filter); err != nil || n != len(want) {
+		f.Errorf("%+v counts %d, %v, want %d", filter, n, err, len(want))
+	}
 }
 
 // keyed stores a connection with that key, one second younger than the one before.
@@ -112,6 +119,29 @@ var listTests = map[string]func(*fixture){
 		f.lists(broker.ConnectionFilter{Organization: "acme"}, "bob's", "ann's")
 		f.lists(broker.ConnectionFilter{Organization: "acme", EndUser: "bob"}, "bob's")
 		f.lists(broker.ConnectionFilter{EndUser: "acme"})
+	},
+	"one end user's, and everybody's of some integrations": func(f *fixture) {
+		shared := f.newIntegration("shared").ID
+		of := func(user string, i broker.IntegrationID) func(c *broker.Connection) {
+			return func(c *broker.Connection) {
+				c.EndUser = &broker.EndUser{ID: user}
+				if i != "" {
+					c.Integration = i
+				}
+			}
+		}
+		f.keyed("ann's", of("ann", ""))
+		f.keyed("bob's", of("bob", ""))
+		f.keyed("bob shares", of("bob", shared))
+		all := broker.ConnectionFilter{EndUser: "ann", OrIntegrations: []broker.IntegrationID{shared}}
+		f.lists(all, "bob shares", "ann's")
+		all.Integrations = []broker.IntegrationID{shared}
+		f.lists(all, "bob shares")
+		f.lists(broker.ConnectionFilter{EndUser: "carl", OrIntegrations: []broker.IntegrationID{"unknown"}})
+		f.lists(broker.ConnectionFilter{Limit: 1}, "bob shares")
+		if n, err := f.b.MatchingConnections(f.ctx, broker.ConnectionFilter{Environment: f.env.ID, Limit: 1, Offset: 2}); err != nil || n != 3 {
+			f.Errorf("%d of all, %v", n, err)
+		}
 	},
 	"by integration": func(f *fixture) {
 		slack, zoho := f.newIntegration("slack").ID, f.newIntegration("zoho").ID

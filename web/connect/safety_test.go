@@ -173,7 +173,7 @@ func TestRoutesAreKnown(t *testing.T) {
 	want := []string{
 		"GET /connect session in link or told to a frame", "GET /connect/to/{key} session in link", "POST /connect/to/{key} session in form",
 		"GET /connect/to/{key}/done session in link", "GET /connect/to/{key}/attempt session in link",
-		"GET /connect/start session sealed in link", "POST /connect/start session sealed in form",
+		"GET /connect/ended public", "GET /connect/start session sealed in link", "POST /connect/start session sealed in form",
 		"GET /oauth/callback public", "POST /oauth/callback public", "GET /oauth2/callback public", "POST /oauth2/callback public",
 		"GET /oauth/callback/{integration} public", "POST /oauth/callback/{integration} public",
 	}

@@ -30,6 +30,14 @@
 // longer ones, the provider's answer is passed on as it is. A renewal is asked for all the same, so that the caller's own
 // repetition is served.
 //
+// # Errands
+//
+// Another surface may have a call made whose caller it has let in itself: [Handler.Carry]. That is the same call from the
+// connection's way out on. It differs in what it begins with, a URL that nobody's server has read yet, and in how it
+// fails: with an error, which that surface writes in its own words. An absolute URL is compared with the base URL and with
+// the integration's hosts as text, and what it is compared with is what is called, so that no reader of URLs can be
+// brought to see another host than the one that was allowed.
+//
 // # Connections with callers
 //
 // An answer may come before its request's body has arrived. It goes out at once, and the connection is closed after it: what

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -30,7 +31,7 @@ func (h *Handler) Carry(w http.ResponseWriter, r *http.Request, e kit.Errand) (e
 		return broker.ErrInternal // cannot be: the pool holds nothing else
 	}
 	c.take(w, r, &e, &err)
-	defer c.end() //nolint:contextcheck // the call holds its request
+	defer c.end()
 	c.pursue(c.ready(r, &e))
 	return err
 }
@@ -57,7 +58,9 @@ func (c *call) take(w http.ResponseWriter, r *http.Request, e *kit.Errand, resul
 	c.who, c.out, c.control.integration = e.Who, e.Out, e.Out.Integration()
 	c.path = logged(e.URL)
 	// One id for the surface's log line and for ours, where it is of our form.
-	if copy(c.id[:], e.Who.RequestID) != len(c.id) || len(e.Who.RequestID) != len(c.id) {
+	if len(e.Who.RequestID) == len(c.id) {
+		copy(c.id[:], e.Who.RequestID)
+	} else {
 		c.newID()
 	}
 	c.key, _ = shown(r.Header)
@@ -105,7 +108,7 @@ func (c *call) ready(r *http.Request, e *kit.Errand) error {
 	if c.key != "" && strings.Contains(e.URL, c.key) {
 		return broker.ErrCredentialInURL
 	}
-	if c.in.URL.RawQuery, c.in.URL.ForceQuery = p.query, p.marked; p.absolute {
+	if c.in.URL.RawQuery, c.in.URL.ForceQuery = p.query, p.bare; p.absolute {
 		c.absolute = p.endpoint
 	}
 	return c.depart(p.endpoint)
@@ -157,13 +160,14 @@ type place struct {
 	endpoint string // as [at] takes it: it begins with a slash, and an absolute URL begins after that
 	absolute bool
 	query    string
-	marked   bool // there is a question mark
+	bare     bool // there is a question mark, and nothing behind it
 }
 
 // placeOf takes a URL apart, and leaves every part as it is: who parses it may read it another way than who is sent it.
 // Errors: invalid_path.
 func placeOf(raw string) (p place, err error) {
-	p.endpoint, p.query, p.marked = strings.Cut(raw, "?")
+	p.endpoint, p.query, p.bare = strings.Cut(raw, "?")
+	p.bare = p.bare && p.query == ""
 	switch scheme, rest, found := strings.Cut(p.endpoint, ":"); {
 	case !found || !isScheme(scheme):
 	case strings.HasPrefix(rest, "//"):
@@ -198,6 +202,7 @@ func reached(endpoint string, base *url.URL, hosts []string) (*url.URL, error) {
 // logged gives what may be logged of a URL that nobody has checked: its path. A host may have a password before it, and
 // tokens are handed over in queries and fragments.
 func logged(raw string) string {
+	_, err := placeOf(raw)
 	if i := strings.IndexAny(raw, "?#"); i >= 0 {
 		raw = raw[:i]
 	}
@@ -207,7 +212,7 @@ func logged(raw string) string {
 	if !strings.HasPrefix(raw, "/") {
 		raw = "/" + raw
 	}
-	if _, ok := checkPath(raw); !ok && strings.Contains(decode(raw), "@") {
+	if _, ok := checkPath(raw); (err != nil || !ok) && strings.Contains(decode(raw), "@") {
 		return masked // a host after all, to somebody
 	}
 	return raw
@@ -216,7 +221,8 @@ func logged(raw string) string {
 // handBack leaves a failure to the surface. The call's own limits of time end here, so that of its answer begins.
 func (c *call) handBack(err error) {
 	e := broker.AsError(err)
-	if own, ok := err.(*refusal); ok && own.message != "" { //nolint:errorlint // it is made here, and nobody wraps it
+	var own *refusal
+	if errors.As(err, &own) && own.message != "" {
 		e = e.Saying(own.message)
 	}
 	*c.result, c.code = e, e.Code

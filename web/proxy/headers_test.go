@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
 )
 
 // seen keeps the request that reaches the API last.
@@ -227,37 +228,50 @@ func FuzzHeaders(f *testing.F) {
 		req.Header.Add(name2, value2)
 		got.last.Store(nil)
 		r.proxy.ServeHTTP(httptest.NewRecorder(), req)
-		out := got.last.Load()
-		if out == nil {
-			return
-		}
-		if !slices.Equal(out.Header["X-Api-Key"], []string{apiKey}) || out.Host != "" || out.Trailer != nil || out.Close {
-			t.Errorf("credential %q, Host %q", out.Header["X-Api-Key"], out.Host)
-		}
-		for name, values := range out.Header {
-			folded := strings.ReplaceAll(strings.ToLower(name), "_", "-")
-			for _, never := range []string{
-				"authorization", "connection", "content-length", "cookie", "expect", "forwarded", "host", "http2-settings", "keep-alive",
-				"origin", "referer", "te", "trailer", "transfer-encoding", "upgrade", "via", "x-real-ip", "connection-id",
-				"provider-config-key", "retries", "retry-on", "base-url-override",
-			} {
-				if folded == never {
-					t.Errorf("%s went upstream", name)
-				}
-			}
-			for _, prefix := range []string{"proxy-", "x-forwarded-", "sec-", "nango-"} {
-				if strings.HasPrefix(folded, prefix) {
-					t.Errorf("%s went upstream", name)
-				}
-			}
-			if folded == "x-api-key" && name != "X-Api-Key" {
-				t.Errorf("%s went upstream beside the credential", name)
-			}
-			for _, v := range values {
-				if strings.Contains(v, secretKey) {
-					t.Errorf("%s holds the caller's key", name)
-				}
-			}
-		}
+		checkSent(t, got.last.Load())
+
+		out, err := r.broker.Outbound(ctx, r.who, "keyed", "c")
+		must(t, err)
+		got.last.Store(nil)
+		_ = r.proxy.Carry(httptest.NewRecorder(), req, kit.Errand{
+			Who: r.who, Out: out, Header: http.Header{name1: {value1}, name2: {value2}}, Plain: req.Header,
+		})
+		checkSent(t, got.last.Load())
 	})
+}
+
+// checkSent checks a request of the integration "keyed" as it goes upstream. nil: it was refused.
+func checkSent(t *testing.T, out *http.Request) {
+	t.Helper()
+	if out == nil {
+		return
+	}
+	if !slices.Equal(out.Header["X-Api-Key"], []string{apiKey}) || out.Host != "" || out.Trailer != nil || out.Close {
+		t.Errorf("credential %q, Host %q", out.Header["X-Api-Key"], out.Host)
+	}
+	for name, values := range out.Header {
+		folded := strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		for _, never := range []string{
+			"authorization", "connection", "content-length", "cookie", "expect", "forwarded", "host", "http2-settings", "keep-alive",
+			"origin", "referer", "te", "trailer", "transfer-encoding", "upgrade", "via", "x-real-ip", "connection-id",
+			"provider-config-key", "retries", "retry-on", "base-url-override",
+		} {
+			if folded == never {
+				t.Errorf("%s went upstream", name)
+			}
+		}
+		for _, prefix := range []string{"proxy-", "x-forwarded-", "sec-", "nango-"} {
+			if strings.HasPrefix(folded, prefix) {
+				t.Errorf("%s went upstream", name)
+			}
+		}
+		if folded == "x-api-key" && name != "X-Api-Key" {
+			t.Errorf("%s went upstream beside the credential", name)
+		}
+		for _, v := range values {
+			if strings.Contains(v, secretKey) {
+				t.Errorf("%s holds the caller's key", name)
+			}
+		}
+	}
 }

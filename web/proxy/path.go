@@ -105,8 +105,16 @@ func sameHost(scheme, a, b string) bool {
 	if scheme == "http" {
 		port = ":80"
 	}
-	a, b = strings.TrimSuffix(a, port), strings.TrimSuffix(b, port)
+	a, b = withoutPort(a, port), withoutPort(b, port)
 	return len(a) == len(b) && strings.EqualFold(a, b)
+}
+
+// withoutPort takes a port off a host that has no other. An IPv6 address has brackets.
+func withoutPort(host, port string) string {
+	if name, ok := strings.CutSuffix(host, port); ok && (strings.HasSuffix(name, "]") || strings.IndexByte(name, ':') < 0) {
+		return name
+	}
+	return host
 }
 
 // maxDecodings is how often a path may have been escaped. Nobody but an attacker escapes so often, and each round costs

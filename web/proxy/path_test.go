@@ -3,6 +3,7 @@ package proxy
 import (
 	"net/url"
 	"path"
+	"slices"
 	"strings"
 	"testing"
 
@@ -54,6 +55,65 @@ func FuzzPath(f *testing.F) {
 				}
 				plain = next
 			}
+		}
+	})
+}
+
+// Whatever a caller writes as a URL, the call goes below the base URL or to a host of the list, and net/http's own reader
+// does not find another host in it, nor another path.
+func FuzzErrandURL(f *testing.F) {
+	for _, s := range []string{
+		"", "/files?a=b", "files", "//evil.example/x", "/\\evil.example", "https://api.example.com/v1/x", "https://api.example.com/v2", "HTTPS://API.EXAMPLE.COM:443/v1?x",
+		"https://files.example.com/x", "https://files.example.com@evil.example/", "https://u:p@files.example.com", "https://files.example.com#@evil.example", "https:evil.example",
+		"https://files.example.com\\@evil.example", "https://api.example.com/v1/../x", "https://file\u017f.example.com/", "javascript:alert(1)", "?https://evil.example", "a:b", "..", "%2e%2e",
+		"https://files.example.com:8443/x", "https://files.example.com:443:443/", "/https://files.example.com/x", "https://files.example.com/https://evil.example",
+	} {
+		f.Add(s)
+	}
+	hosts := []string{"files.example.com", "up.example.com:8443"}
+	base := &url.URL{Scheme: "https", Host: "api.example.com", Path: "/v1"}
+	f.Fuzz(func(t *testing.T, raw string) {
+		if strings.Contains(logged(raw), "?") {
+			t.Fatalf("%q: the query would be logged", raw)
+		}
+		p, err := placeOf(raw)
+		if err != nil || checkQuery(p.query) != nil {
+			return
+		}
+		from := base
+		if p.absolute {
+			if from, err = reached(p.endpoint, base, hosts); err != nil {
+				return
+			}
+		}
+		to, err := at(from, p.endpoint)
+		if err != nil {
+			return
+		}
+		to.query = p.query
+		var u url.URL
+		if err := to.apply(&u, nil); err != nil || !to.holds(&u) {
+			t.Fatalf("%q was accepted and cannot be sent: %v", raw, err)
+		}
+		inside := u.Host == base.Host && strings.HasPrefix(u.RequestURI(), "/v1/")
+		if u.Scheme != "https" || !inside && !slices.Contains(hosts, u.Host) || !p.absolute && !inside {
+			t.Fatalf("%q leads to %s", raw, u.String())
+		}
+		if !strings.HasSuffix(raw, p.query) || p.query != u.RawQuery {
+			t.Fatalf("%q: the query is sent as %q", raw, u.RawQuery)
+		}
+		read, err := url.Parse(raw)
+		if err != nil || strings.HasPrefix(raw, "/") && strings.Contains(raw, "://") {
+			return // a path with a whole URL behind its slash is what /proxy takes for that URL
+		}
+		if read.User != nil || read.Opaque != "" || read.Fragment != "" || read.IsAbs() != p.absolute || read.Host != "" != p.absolute {
+			t.Fatalf("%q: net/url reads %+v", raw, read)
+		}
+		if p.absolute && !sameHost("https", read.Host, u.Host) {
+			t.Fatalf("%q leads to %s, and net/url reads %s", raw, u.Host, read.Host)
+		}
+		if path := strings.TrimPrefix(read.Path, "/"); !strings.HasSuffix(u.Path, path) && u.Path != "/"+path+"/" { // the base itself
+			t.Fatalf("%q is sent as %q, and net/url reads %q", raw, u.Path, read.Path)
 		}
 	})
 }

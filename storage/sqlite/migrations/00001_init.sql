@@ -76,6 +76,8 @@ CREATE TABLE sessions (
 	connection           TEXT    NOT NULL,
 	first                INTEGER NOT NULL,
 	landing              TEXT    NOT NULL,
+	callback             TEXT    NOT NULL,
+	own                  INTEGER NOT NULL,
 	connection_name      TEXT    NOT NULL,
 	allow_account_change INTEGER NOT NULL,
 	allowed_origins      TEXT,

@@ -55,8 +55,11 @@ const maxHops = 10
 func (p *player) follow(t *testing.T, words []string) []byte {
 	t.Helper()
 	deny := slices.Equal(words, []string{"deny"})
-	if p.link == "" || len(words) > 0 && !deny {
-		t.Fatalf("no answer has begun a sign-in, or it cannot be followed so: %q", words)
+	switch {
+	case len(words) > 0 && !deny:
+		t.Fatalf("a sign-in cannot be followed so: %q", words)
+	case p.link == "":
+		t.Fatalf("no answer has begun a sign-in; the last one was\n%s", p.last)
 	}
 	var out []byte
 	u := p.at(t, p.link)

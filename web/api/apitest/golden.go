@@ -91,6 +91,7 @@ type player struct {
 	headers []string // that are shown
 	cookies *cookiejar.Jar
 	link    string            // the last address of an answer that begins a sign-in
+	last    []byte            // the last answer, as it is shown
 	token   string            // the last session token
 	made    string            // the last API key
 	names   map[string]string // of what differs from run to run
@@ -152,7 +153,8 @@ func (p *player) answer(t *testing.T, text string) []byte {
 	res := w.Result()
 	p.cookies.SetCookies(p.at(t, r.URL.String()), res.Cookies()) // a sign-in may begin here
 	p.note(t, res, w.Body.Bytes())
-	return p.render(res, w.Body.Bytes())
+	p.last = p.render(res, w.Body.Bytes())
+	return p.last
 }
 
 // at gives an address at the site.
@@ -200,12 +202,17 @@ func (p *player) head(res *http.Response) []byte {
 	fmt.Fprintln(&out, res.StatusCode)
 	for _, name := range p.headers {
 		for _, v := range res.Header.Values(name) {
-			if name == "Retry-After" {
-				v = "<seconds>" // pauses are drawn at random
+			if slices.Contains(usual, v) {
+				continue
 			}
-			if !slices.Contains(usual, v) {
-				fmt.Fprintf(&out, "%s: %s\n", name, p.steady([]byte(v)))
+			text := p.steady([]byte(v))
+			switch name {
+			case "Retry-After":
+				text = []byte("<seconds>") // pauses are drawn at random
+			case "Location":
+				text = steadyAddress(text) // it need not be a whole one
 			}
+			fmt.Fprintf(&out, "%s: %s\n", name, text)
 		}
 	}
 	return out.Bytes()

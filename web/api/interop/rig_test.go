@@ -119,7 +119,7 @@ func newRig(t *testing.T, options ...func(*oidcprovider.Options)) *rig {
 	must(t, err)
 	r.broker = "http://localhost:" + port
 	idp := oidcprovider.Options{
-		ClientID: clientID, ClientSecret: clientSecret, RedirectURIs: []string{r.broker + broker.CallbackPath}, AccessTokenTTL: time.Hour,
+		ClientID: clientID, ClientSecret: clientSecret, RedirectURIs: []string{r.broker + broker.CallbackPath, r.broker + broker.SecondCallbackPath}, AccessTokenTTL: time.Hour,
 	}
 	for _, o := range options {
 		o(&idp)
@@ -216,15 +216,17 @@ environments:
     secret_key: %s
     name: The app
     allowed_origins: [%s]
+    return_urls: [%s/done]
     webhook: {url: %s/hooks, secret: %s}
     integrations:
       acme: {provider: acme, client_id: %s, client_secret: %s, scopes: [openid, offline_access]}
+      slack: {provider: acme, client_id: %s, client_secret: %s, scopes: [openid, offline_access]}
       wrong: {provider: acme, client_id: %s, client_secret: another-secret, scopes: [openid]}
       key-api: {provider: key-api}
       basic-api: {provider: basic-api}
       machine: {provider: machine}
       open-api: {provider: open-api}
-`, addr, r.broker, secretKey, r.app.URL, r.app.URL, signingKey, clientID, clientSecret, clientID)
+`, addr, r.broker, secretKey, r.app.URL, r.app.URL, r.app.URL, signingKey, clientID, clientSecret, clientID, clientSecret, clientID)
 	must(t, os.WriteFile(filepath.Join(dir, "coatcheck.yaml"), []byte(config), 0o600))
 	cmd := exec.Command(bin, "serve", "--config", filepath.Join(dir, "coatcheck.yaml"))
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, r.log, r.log
@@ -275,12 +277,24 @@ func (r *rig) until(condition func() bool) {
 // call asks the API as the app's backend does.
 func (r *rig) call(method, path, body string, out any) int {
 	r.t.Helper()
+	return r.callAs("Authorization", "Bearer "+secretKey, method, path, body, out)
+}
+
+// callAs is call with the credential in a header.
+func (r *rig) callAs(header, credential, method, path, body string, out any) int {
+	r.t.Helper()
 	req, err := http.NewRequestWithContext(r.t.Context(), method, r.broker+path, strings.NewReader(body))
 	must(r.t, err)
-	req.Header.Set("Authorization", "Bearer "+secretKey)
+	req.Header.Set(header, credential)
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	return r.send(req, out)
+}
+
+// send sends a request and reads the answer into out, if that is not nil.
+func (r *rig) send(req *http.Request, out any) int {
+	r.t.Helper()
 	resp, err := new(http.Client).Do(req)
 	must(r.t, err)
 	defer func() { _ = resp.Body.Close() }()
@@ -288,7 +302,7 @@ func (r *rig) call(method, path, body string, out any) int {
 	must(r.t, err)
 	if out != nil {
 		if err := json.Unmarshal(raw, out); err != nil {
-			r.t.Fatalf("%s %s: %v in %s", method, path, err, raw)
+			r.t.Fatalf("%s %s: %v in %s", req.Method, req.URL, err, raw)
 		}
 	}
 	return resp.StatusCode
@@ -344,6 +358,7 @@ func (r *rig) pages() http.Handler {
 	mux.Handle("/node_modules/", http.StripPrefix("/node_modules/", http.FileServer(http.Dir(dir))))
 	mux.Handle("/app.mjs", http.FileServerFS(scripts))
 	mux.HandleFunc("POST /hooks", r.told)
+	mux.HandleFunc("/done", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<title>back in the app</title>") })
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, q *http.Request) { http.ServeFileFS(w, q, scripts, "app.html") })
 	return mux
 }
