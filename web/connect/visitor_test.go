@@ -14,7 +14,17 @@ import (
 
 // elsewhere is another surface that begins sign-ins, at /begin/{key}.
 func elsewhere(ui *connect.UI, b *broker.Broker) kit.Surface {
-	return kit.Surface{Name: "elsewhere", Fail: ui.Fail, Routes: []kit.Route{{
+	landed := kit.Route{
+		Method: http.MethodGet, Path: "/landed", Auth: kit.Public,
+		Handle: func(w http.ResponseWriter, r *http.Request, _ broker.Actor) error {
+			f, err := b.EndedFlow(r.Context(), broker.FlowID(r.URL.Query().Get(kit.ParamFlow)))
+			if err == nil {
+				http.Redirect(w, r, f.ReturnURL+"?"+string(f.Status)+f.Code, http.StatusFound)
+			}
+			return err
+		},
+	}
+	return kit.Surface{Name: "elsewhere", Fail: ui.Fail, Routes: []kit.Route{landed, {
 		Method: http.MethodGet, Path: "/begin/{key}", Auth: kit.Doors{Keeper: b}.Query(),
 		Handle: func(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
 			fields := make(map[string]string)
