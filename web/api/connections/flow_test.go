@@ -47,7 +47,7 @@ func (b *browser) do(address string, form url.Values) *httptest.ResponseRecorder
 	}
 	w := httptest.NewRecorder()
 	b.Handler.ServeHTTP(w, r)
-	b.cookies.SetCookies(r.URL, w.Result().Cookies()) //nolint:bodyclose // there is nothing to close in a recording
+	b.cookies.SetCookies(r.URL, w.Result().Cookies())
 	return w
 }
 
