@@ -88,6 +88,7 @@ func documents() []openapi.Document {
 	return []openapi.Document{
 		{Name: "nango", Source: nango.OpenAPI},
 		{Name: "popup", Source: popup.OpenAPI},
+		{Name: "connections", Source: connections.OpenAPI},
 	}
 }
 

@@ -127,4 +127,3 @@ func watching(next http.Handler, arrived chan<- *url.URL) http.Handler {
 		next.ServeHTTP(w, r)
 	})
 }
-

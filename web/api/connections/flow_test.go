@@ -47,7 +47,7 @@ func (b *browser) do(address string, form url.Values) *httptest.ResponseRecorder
 	}
 	w := httptest.NewRecorder()
 	b.Handler.ServeHTTP(w, r)
-	b.cookies.SetCookies(r.URL, w.Result().Cookies()) //nolint:bodyclose // there is nothing to close in a recording
+	b.cookies.SetCookies(r.URL, w.Result().Cookies())
 	return w
 }
 
@@ -249,5 +249,27 @@ func TestWhatAProviderIsCalled(t *testing.T) {
 		if at, last := s.browser(t).follow(begun.AuthURL); last.Code != http.StatusOK || at.Path != base+"/"+name+"/callback" {
 			t.Errorf("%s ends at %s: %d %s", name, at, last.Code, last.Body)
 		}
+	}
+}
+
+// Who authorizes a connection again must have the account that it was for.
+func TestReauthorizationByAnotherAccount(t *testing.T) {
+	s := newSite(t)
+	first := s.begun(t, "hubspot", settings)
+	s.browser(t).follow(first.AuthURL)
+	if code, got := s.call(t, http.MethodPost, "/"+first.ConnectionID+"/refresh", ""); code != http.StatusInternalServerError {
+		t.Fatalf("%d %s", code, got.text)
+	}
+	s.account = "another"
+	at, _ := s.browser(t).follow(s.begun(t, "hubspot", settings).AuthURL)
+	if want := settings + "?error=account_mismatch&connectionId=" + first.ConnectionID; at.String() != want {
+		t.Errorf("the app is reached at %s", at)
+	}
+	if got := s.status(t, first.ConnectionID); got != "error" {
+		t.Errorf("it is %s", got)
+	}
+	s.account = ""
+	if at, _ = s.browser(t).follow(s.begun(t, "hubspot", settings).AuthURL); at.Query().Get("success") != "true" {
+		t.Errorf("the right account ends at %s", at)
 	}
 }

@@ -153,8 +153,10 @@ func TestEnvironmentsDoNotMeet(t *testing.T) {
 		return read(t, s.Send(t, method, base+path, body, "X-Api-Key", apitest.OtherKey))
 	}
 	for _, asked := range [][2]string{
-		{http.MethodGet, "/" + ours.ConnectionID}, {http.MethodDelete, "/" + ours.ConnectionID},
-		{http.MethodPost, "/" + ours.ConnectionID + "/refresh"}, {http.MethodPost, "/" + ours.ConnectionID + "/verify"},
+		{http.MethodGet, "/" + ours.ConnectionID},
+		{http.MethodDelete, "/" + ours.ConnectionID},
+		{http.MethodPost, "/" + ours.ConnectionID + "/refresh"},
+		{http.MethodPost, "/" + ours.ConnectionID + "/verify"},
 	} {
 		if code, got := other(asked[0], asked[1], ""); code != http.StatusNotFound || got.Error.Message != "Connection not found" {
 			t.Errorf("%s: %d %s", asked, code, got.text)
@@ -182,8 +184,10 @@ func TestNoAnswerHoldsASecret(t *testing.T) {
 	_, last := s.browser(t).follow(begun.AuthURL)
 	texts := []string{last.Body.String(), s.Log.String()}
 	for _, asked := range [][2]string{
-		{http.MethodPost, "/" + begun.ConnectionID + "/verify"}, {http.MethodPost, "/" + begun.ConnectionID + "/refresh"},
-		{http.MethodGet, "/" + begun.ConnectionID}, {http.MethodGet, ""},
+		{http.MethodPost, "/" + begun.ConnectionID + "/verify"},
+		{http.MethodPost, "/" + begun.ConnectionID + "/refresh"},
+		{http.MethodGet, "/" + begun.ConnectionID},
+		{http.MethodGet, ""},
 	} {
 		_, got := s.call(t, asked[0], asked[1], "")
 		texts = append(texts, got.text)
