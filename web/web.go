@@ -89,6 +89,7 @@ func documents() []openapi.Document {
 		{Name: "nango", Source: nango.OpenAPI},
 		{Name: "popup", Source: popup.OpenAPI},
 		{Name: "connections", Source: connections.OpenAPI},
+		{Name: "integrations", Source: integrations.OpenAPI},
 	}
 }
 
