@@ -35,6 +35,9 @@ func (b *Broker) Obtain(ctx context.Context, who Actor, in ObtainInput) (*Outcom
 	if err != nil {
 		return nil, err
 	}
+	if err := c.making.takes(in); err != nil {
+		return nil, err
+	}
 	if err := b.replaceOwn(ctx, c.making, o); err != nil {
 		return nil, err
 	}
@@ -54,10 +57,34 @@ func (b *Broker) Obtain(ctx context.Context, who Actor, in ObtainInput) (*Outcom
 		return b.obtainMaterial(ctx, c, in.Material)
 	}
 	submitter, ok := c.making.provider.(Submitter)
-	if !ok || c.making.facts.Interactive {
-		return nil, ErrInvalidRequest.Saying("this provider takes a code, a refresh token or an access token")
+	if !ok {
+		return nil, ErrNotSupported
 	}
 	return b.submit(ctx, c, submitter, typed)
+}
+
+// takes refuses what the provider has no use for, before anything else is found wrong with it.
+func (m *making) takes(in ObtainInput) error {
+	_, authorizes := m.provider.(Authorizer)
+	_, prepared := m.provider.(Preparer)
+	_, submits := m.provider.(Submitter)
+	switch {
+	case in.Code != "":
+		if !authorizes || prepared || !m.facts.Interactive {
+			return ErrInvalidRequest.On("code").Saying("this provider has no authorization codes")
+		}
+	case !in.RefreshToken.IsZero():
+		if r, ok := m.provider.(Renewer); !ok || !r.Renewable(&Material{Type: m.facts.CredentialType, Refresh: in.RefreshToken}) {
+			return ErrInvalidRequest.On("refresh_token").Saying("this provider has no refresh tokens")
+		}
+	case in.Material != nil:
+		if in.Material.Type != m.facts.CredentialType {
+			return ErrInvalidRequest.On("credentials").Saying("this integration takes credentials of type " + m.facts.CredentialType)
+		}
+	case !submits || m.facts.Interactive:
+		return ErrInvalidRequest.Saying("this provider takes a code, a refresh token or an access token")
+	}
+	return nil
 }
 
 // obtaining prepares for a grant that no flow gets.
@@ -81,8 +108,8 @@ func (b *Broker) obtaining(ctx context.Context, who Actor, o *owner, i *Integrat
 // obtainByCode exchanges a code.
 func (b *Broker) obtainByCode(ctx context.Context, c *connecting, in ObtainInput) (*Outcome, error) {
 	a, ok := c.making.provider.(Authorizer)
-	if _, prepared := c.making.provider.(Preparer); !ok || prepared || !c.making.facts.Interactive {
-		return nil, ErrInvalidRequest.On("code").Saying("this provider has no authorization codes")
+	if !ok {
+		return nil, ErrNotSupported
 	}
 	if len(in.Code) > maxCode || strings.ContainsFunc(in.Code+in.Verifier, unprintable) {
 		return nil, ErrInvalidRequest.On("code").Saying("this cannot be an authorization code")
@@ -114,10 +141,10 @@ func unprintable(r rune) bool { return r < '!' || r > '~' }
 func (b *Broker) obtainByRefreshToken(ctx context.Context, c *connecting, in ObtainInput) (*Outcome, error) {
 	m := c.making
 	r, ok := m.provider.(Renewer)
-	m.material = &Material{Type: m.facts.CredentialType, Refresh: in.RefreshToken}
-	if !ok || !r.Renewable(m.material) {
-		return nil, ErrInvalidRequest.On("refresh_token").Saying("this provider has no refresh tokens")
+	if !ok {
+		return nil, ErrNotSupported
 	}
+	m.material = &Material{Type: m.facts.CredentialType, Refresh: in.RefreshToken}
 	if strings.ContainsFunc(in.RefreshToken.Reveal(), unprintable) {
 		return nil, ErrInvalidRequest.On("refresh_token").Saying("this cannot be a refresh token")
 	}
@@ -135,9 +162,6 @@ func (b *Broker) obtainByRefreshToken(ctx context.Context, c *connecting, in Obt
 // obtainMaterial takes a credential as it is, if the provider does not refuse it.
 func (b *Broker) obtainMaterial(ctx context.Context, c *connecting, material *Material) (*Outcome, error) {
 	m := c.making
-	if material.Type != m.facts.CredentialType {
-		return nil, ErrInvalidRequest.On("credentials").Saying("this integration takes credentials of type " + m.facts.CredentialType)
-	}
 	if err := m.provider.CheckMaterial(material); err != nil {
 		return nil, inSection(err, CredentialField)
 	}

@@ -228,9 +228,13 @@ func (b *Broker) BaseURL(c *Connection) *url.URL {
 	if !ok || err != nil {
 		return nil
 	}
-	presented, err := p.Present(&Holding{Client: client, Config: configValues(c.Config, nil), Material: &Material{Type: f.CredentialType}})
+	locator, ok := p.(Locator)
+	if !ok {
+		return nil
+	}
+	u, err := locator.BaseURL(&Holding{Client: client, Config: configValues(c.Config, nil), Material: &Material{Type: f.CredentialType}})
 	if err != nil {
 		return nil
 	}
-	return presented.BaseURL
+	return u
 }

@@ -208,6 +208,56 @@ func TestASignInOfOnesOwnReplacesWhatOneHas(t *testing.T) {
 	}
 }
 
+// What the session says counts for every sign-in in it, wherever that is begun.
+func TestASessionOfOnesOwnDecidesForItsSignIns(t *testing.T) {
+	r := ownerRig(t)
+	var actors []broker.Actor
+	for range 2 { // handed out before there is a connection
+		_, token, err := r.broker.OwnSession(t.Context(), r.as("ann"), "one", "/connect/ended", broker.SecondCallbackPath)
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, err := r.broker.AuthenticateSession(t.Context(), token.Reveal())
+		if err != nil {
+			t.Fatal(err)
+		}
+		actors = append(actors, who)
+	}
+	var made []broker.ConnectionID
+	for _, who := range actors {
+		s, err := r.broker.StartFlow(t.Context(), who, "one", broker.ConnectInput{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cb := callbackOf(t, s)
+		o, err := r.broker.FinishFlow(t.Context(), cb.Callback)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cb.redirectURI != publicURL+"/oauth2/callback" || o.Landing != "/connect/ended" {
+			t.Errorf("redirect URI %s, landing %s", cb.redirectURI, o.Landing)
+		}
+		made = append(made, o.Connection)
+	}
+	if made[0] != made[1] {
+		t.Errorf("two connections: %v", made)
+	}
+}
+
+// Where no end user is named, everybody's connections would be found: none of them is replaced.
+func TestASignInOfNobodyReplacesNobodysConnection(t *testing.T) {
+	r := ownerRig(t)
+	r.obtained(r.as("ann"), "one")
+	nobody, _ := r.session(broker.SessionInput{})
+	if _, err := r.broker.StartFlow(t.Context(), nobody, "one", broker.ConnectInput{Own: true}); !errors.Is(err, broker.ErrUserMismatch) {
+		t.Errorf("a sign-in: %v", err)
+	}
+	fields := map[string]string{"credentials.apiKey": "k", "connection_config.region": "eu"}
+	if _, err := r.broker.Connect(t.Context(), nobody, "typed", broker.ConnectInput{Own: true, Fields: fields}); !errors.Is(err, broker.ErrUserMismatch) {
+		t.Errorf("a form: %v", err)
+	}
+}
+
 type landed struct {
 	broker.Callback
 	redirectURI string

@@ -88,6 +88,13 @@ type Verifier interface {
 	Verify(ctx context.Context, h *Holding) (checked bool, err error)
 }
 
+// Locator is a provider that knows where its API stands without a credential.
+type Locator interface {
+	// BaseURL gives the address of the holding's API, nil where the entry has none. The holding has no secrets: an address
+	// that depends on one is an error.
+	BaseURL(h *Holding) (*url.URL, error)
+}
+
 // Completer is a provider that needs a call after the grant to know, for example, which host serves the account.
 type Completer interface {
 	// Complete gives what to add to the connection config. Errors: *ProviderError.

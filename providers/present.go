@@ -69,7 +69,7 @@ func (b *base) Present(h *broker.Holding) (*broker.Presentation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := b.presentBase(out, h); err != nil {
+	if out.BaseURL, err = b.BaseURL(h); err != nil {
 		return nil, err
 	}
 	return out, nil
@@ -121,22 +121,18 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 	return out, nil
 }
 
-// presentBase finds the API's address.
-func (b *base) presentBase(out *broker.Presentation, h *broker.Holding) (err error) {
+// BaseURL implements [broker.Locator].
+func (b *base) BaseURL(h *broker.Holding) (*url.URL, error) {
 	if own := setting(h, "baseUrl"); own != "" && slices.ContainsFunc(b.spec.entry.IntegrationConfig, func(f namedField) bool { return f.Name == "baseUrl" }) {
-		u, err := b.deps.checkURL(strings.TrimSuffix(own, "/"), true)
-		out.BaseURL = u
-		return err
+		return b.deps.checkURL(strings.TrimSuffix(own, "/"), true)
 	}
 	switch {
 	case b.spec.api == nil:
-		return nil
+		return nil, nil //nolint:nilnil // as the interface says
 	case b.spec.api.static() != "":
-		out.BaseURL, err = b.staticBase()
-		return err
+		return b.staticBase()
 	}
-	out.BaseURL, err = b.expandBase(b.scope(h))
-	return err
+	return b.expandBase(b.scope(h))
 }
 
 // expandBase gives the API's address for what is in scope.

@@ -84,6 +84,26 @@ func TestPresentations(t *testing.T) {
 	}
 }
 
+func TestBaseURLIsKnownWithoutASecretWhereItNeedsNone(t *testing.T) {
+	for _, tt := range []struct{ name, mode, base, want string }{
+		{"a fixed one", modeOAuth2, "https://api.x.example/v1/", "https://api.x.example/v1"},
+		{"of the config", modeOAuth2, "https://${connectionConfig.tenant}.x.example", "https://t1.x.example"},
+		{"of config that is missing", modeOAuth2, "https://${connectionConfig.missing}.x.example", ""},
+		{"of the key", modeAPIKey, "https://api.x.example/bot${apiKey}", ""},
+		{"of the token", modeOAuth2, "https://api.x.example/${accessToken}", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := load(t, "x:\n  display_name: X\n  auth_mode: "+tt.mode+
+				"\n  authorization_url: https://x.example/a\n  token_url: https://x.example/t\n  proxy:\n    base_url: "+tt.base+"\n")
+			u, err := provider[broker.Locator](t, c, "x").
+				BaseURL(&broker.Holding{Client: client, Config: map[string]string{"tenant": "t1"}, Material: &broker.Material{Type: tt.mode}})
+			if tt.want == "" && err == nil || tt.want != "" && (err != nil || u.String() != tt.want) {
+				t.Errorf("got %v, %v, want %q", u, err, tt.want)
+			}
+		})
+	}
+}
+
 func TestHeadersThatWouldBreakARequestAreRefused(t *testing.T) {
 	c := load(t, `
 x:

@@ -79,9 +79,7 @@ func (b *base) verifyBase(h *broker.Holding) (*url.URL, error) {
 	if over := b.spec.verify.base; over != nil {
 		return over.expand(b.scope(h), b.deps.checkURL)
 	}
-	p := &broker.Presentation{}
-	err := b.presentBase(p, h)
-	return p.BaseURL, err
+	return b.BaseURL(h)
 }
 
 // verifyAt makes one call.

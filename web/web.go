@@ -85,7 +85,12 @@ func surfaces(d Deps) []Surface {
 
 // documents describe the APIs. Each is held against its surface by that package's own test.
 func documents() []openapi.Document {
-	return []openapi.Document{{Name: "nango", Source: nango.OpenAPI}}
+	return []openapi.Document{
+		{Name: "nango", Source: nango.OpenAPI},
+		{Name: "popup", Source: popup.OpenAPI},
+		{Name: "connections", Source: connections.OpenAPI},
+		{Name: "integrations", Source: integrations.OpenAPI},
+	}
 }
 
 // dispatcher takes the proxy's requests out before anything else looks at them.

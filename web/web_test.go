@@ -17,6 +17,7 @@ import (
 	"github.com/coatcheck/coatcheck/storage/sqlite"
 	"github.com/coatcheck/coatcheck/web"
 	"github.com/coatcheck/coatcheck/web/connect"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
 	"github.com/coatcheck/coatcheck/web/static"
 )
 
@@ -55,11 +56,16 @@ func newSite(t *testing.T, publicURL string, envs ...broker.Environment) *site {
 	})
 	must(t, err)
 	s := &site{broker: b, store: store, deps: web.Deps{
-		Broker: b, Proxy: http.NotFoundHandler(), Connect: ui, Pages: []web.Surface{assets.Surface()}, Logger: logger,
+		Broker: b, Proxy: http.NotFoundHandler(), Carrier: carrier{}, Connect: ui, Pages: []web.Surface{assets.Surface()}, Logger: logger,
 	}}
 	s.Handler = web.New(s.deps)
 	return s
 }
+
+// carrier is the proxy of surfaces that nobody calls here.
+type carrier struct{}
+
+func (carrier) Carry(http.ResponseWriter, *http.Request, kit.Errand) error { return broker.ErrNotSupported }
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -321,7 +321,7 @@ func conditions(f *broker.ConnectionFilter) (where string, args []any) {
 		args = append(args, values...)
 	}
 	environment := "c.environment_number = (SELECT number FROM environments WHERE id = ?)"
-	if f.Key != "" || f.EndUser != "" {
+	if f.Key != "" || f.EndUser != "" || f.Unowned && len(f.Integrations) > 0 {
 		environment = "+" + environment // no index for this one: the order that it offers is worth less than theirs
 	}
 	add(environment, string(f.Environment))

@@ -307,6 +307,7 @@ func TestStatementsUseIndexes(t *testing.T) {
 		"connections_by_age":      {},
 		"connections_by_end_user": {EndUser: "user"},
 		"connections_by_key":      {Key: "key"},
+		"connections_unowned":     {Unowned: true, Integrations: []broker.IntegrationID{"integration"}, Statuses: []broker.Status{broker.Active}},
 	} {
 		f.Environment = "environment"
 		where, _ := conditions(&f)

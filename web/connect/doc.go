@@ -25,7 +25,8 @@
 // Chromium applies the form's form-action policy to every redirect that follows a submission, and silently stays where
 // it is when one is not listed. Many providers redirect across their own origins before they show a page, and no list of
 // those could be kept. So a browser gets a page that goes on by itself and shows a link, which no such policy binds.
-// Clients that do not describe their requests as browsers do get a plain redirect. Widening form-action to every https
+// Clients that do not describe their requests as browsers do get a plain redirect. The way from our own forms to where
+// another surface has the sign-in end, which may be the app, is the same. Widening form-action to every https
 // origin was refused: it would let injected markup send what the user types anywhere.
 //
 // # Results

@@ -54,14 +54,12 @@ func (u *UI) callback(w http.ResponseWriter, r *http.Request, who broker.Actor) 
 	if err != nil {
 		if f := (*broker.FlowError)(nil); errors.As(err, &f) && f.Landing != "" {
 			kit.EventOf(r).Failed(f.Err)
-			goOn(w, r, f.Landing, f.Flow)
-			return nil
+			return u.goOn(w, r, cookie.look(r), f.Environment, f.Landing, f.Flow)
 		}
 		return &stopped{err: err, manner: &cookie.manner, retry: u.retry(r, cookie, err)}
 	}
 	if o.Landing != "" {
-		goOn(w, r, o.Landing, o.Flow)
-		return nil
+		return u.goOn(w, r, cookie.look(r), o.Environment, o.Landing, o.Flow)
 	}
 	return u.showDone(w, r, success{
 		look: cookie.look(r), callback: true, name: o.Facts.DisplayName, integration: o.Integration, connection: o.Key,

@@ -17,14 +17,19 @@ import (
 const endedPath = kit.EndedPath
 
 // goOn sends the browser on to the landing of a sign-in that has ended. What a provider's redirect has brought here goes on
-// by another one; a form's answer must be fetched by GET.
-func goOn(w http.ResponseWriter, r *http.Request, landing string, flow broker.FlowID) {
+// by another one; a form's answer must be fetched by GET. After a form of ours a browser gets a page, because the landing may
+// redirect to the app: see the package comment.
+func (u *UI) goOn(w http.ResponseWriter, r *http.Request, l look, e *broker.Environment, landing string, flow broker.FlowID) error {
 	target := landing + "?" + kit.ParamFlow + "=" + url.QueryEscape(string(flow))
+	if r.Header.Get("Sec-Fetch-Site") == "same-origin" && r.Header.Get("Sec-Fetch-Mode") == "navigate" {
+		return u.showGo(w, r, l, u.broker.PublicURL()+target, label(e))
+	}
 	if r.Method != http.MethodGet {
 		redirect(w, target, nil)
-		return
+		return nil
 	}
 	redirectBy(w, http.StatusFound, target, nil)
+	return nil
 }
 
 // endedSignIn tells how a sign-in ended. The address holds an id that only this browser was told.

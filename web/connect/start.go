@@ -111,9 +111,18 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, l l
 		redirectBy(w, cmp.Or(s.Status, http.StatusSeeOther), target.String(), nil)
 		return nil
 	}
-	say := func(text string) string { return fill(text, "{provider}", formName(f), "{host}", target.Hostname()) }
+	return u.showGo(w, r, l, target.String(), formName(f))
+}
+
+// showGo shows the page that goes on by itself to somebody's address.
+func (u *UI) showGo(w http.ResponseWriter, r *http.Request, l look, target, whose string) error {
+	host := target
+	if parsed, err := url.Parse(target); err == nil {
+		host = parsed.Hostname()
+	}
+	say := func(text string) string { return fill(text, "{provider}", whose, "{host}", host) }
 	page := goPage{frame: u.result(l, say(l.GoTitle)), Lead: say(l.GoLead), Link: say(l.GoLink)}
-	page.GoTo = target.String()
+	page.GoTo = target
 	return u.render(w, r, http.StatusOK, goView(page), l.rules(""))
 }
 
@@ -144,8 +153,7 @@ func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, l l
 		return err
 	}
 	if o.Landing != "" {
-		goOn(w, r, o.Landing, o.Flow)
-		return nil
+		return u.goOn(w, r, l, o.Environment, o.Landing, o.Flow)
 	}
 	text, err := securecookie.EncodeMulti(noteName, note{who.Session, o.Key, o.Reconnected}, u.notes...)
 	if err != nil {

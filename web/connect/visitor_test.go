@@ -12,9 +12,32 @@ import (
 	"github.com/coatcheck/coatcheck/web/internal/kit"
 )
 
-// elsewhere is another surface that begins sign-ins, at /begin/{key}.
+// elsewhere is another surface that begins sign-ins: at /begin/{key}, and at /keep/{key} with an address that is cleaned
+// first.
 func elsewhere(ui *connect.UI, b *broker.Broker) kit.Surface {
-	return kit.Surface{Name: "elsewhere", Fail: ui.Fail, Routes: []kit.Route{{
+	landed := kit.Route{
+		Method: http.MethodGet, Path: "/landed", Auth: kit.Public,
+		Handle: func(w http.ResponseWriter, r *http.Request, _ broker.Actor) error {
+			f, err := b.EndedFlow(r.Context(), broker.FlowID(r.URL.Query().Get(kit.ParamFlow)))
+			if err == nil {
+				http.Redirect(w, r, f.ReturnURL+"?"+string(f.Status)+f.Code, http.StatusFound)
+			}
+			return err
+		},
+	}
+	return kit.Surface{Name: "elsewhere", Fail: ui.Fail, Routes: []kit.Route{landed, {
+		Method: http.MethodGet, Path: "/keep/{key}", Auth: kit.Public,
+		Handle: func(w http.ResponseWriter, r *http.Request, _ broker.Actor) error {
+			if token := r.URL.Query().Get(kit.ParamSession); token != "" {
+				return ui.Keep(w, r, token)
+			}
+			who, err := b.AuthenticateSession(r.Context(), ui.Kept(r))
+			if err != nil {
+				return err
+			}
+			return ui.Start(w, r, who, kit.Start{Token: ui.Kept(r), Key: r.PathValue("key"), Own: true, Ask: true, Landing: kit.EndedPath})
+		},
+	}, {
 		Method: http.MethodGet, Path: "/begin/{key}", Auth: kit.Doors{Keeper: b}.Query(),
 		Handle: func(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
 			fields := make(map[string]string)

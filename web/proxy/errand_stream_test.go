@@ -171,7 +171,7 @@ func TestErrandAnswerHeaders(t *testing.T) {
 	f.put("oauth", "c", &broker.Material{Type: "OAUTH2", Access: broker.NewSecret(access), ExpiresAt: time.Now().Add(time.Hour)})
 	a := f.call("oauth", "GET", "/x")
 	for name, want := range map[string]string{
-		"Set-Cookie": "", "Access-Control-Allow-Origin": "", "X-Error-Code": "", "Alt-Svc": "", "X-Echo": "", "Etag": `"e"`, "Cache-Control": "private",
+		"Set-Cookie": "", "Access-Control-Allow-Origin": "", "X-Error-Code": "", "Alt-Svc": "", "X-Echo": "", "Etag": `"e"`, "Cache-Control": "no-store",
 		"Content-Security-Policy": "sandbox; default-src 'none'", "X-Content-Type-Options": "nosniff", "X-Error-Source": "upstream",
 	} {
 		if got := a.Header.Get(name); got != want || a.StatusCode != http.StatusTeapot {

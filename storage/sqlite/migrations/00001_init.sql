@@ -180,6 +180,8 @@ CREATE INDEX connections_by_age ON connections (environment_number, created_at);
 CREATE INDEX connections_pending ON connections (updated_at) WHERE status = 'pending';
 -- The list of one end user's connections.
 CREATE INDEX connections_by_end_user ON connections (end_user_id) WHERE end_user_id IS NOT NULL;
+-- An integration's connections without an end user: the app's own, of which there is one as a rule.
+CREATE INDEX connections_unowned ON connections (integration_number) WHERE end_user_id IS NULL;
 -- Other grants of an account. Eight bytes of the hash find it, the row decides.
 CREATE INDEX connections_by_account ON connections (substr(account_hash, 1, 8)) WHERE account_hash IS NOT NULL;
 -- Other connections on a grant.

@@ -19,7 +19,8 @@ type Exchange struct {
 	Status                     int
 }
 
-var requestLine = regexp.MustCompile(`(?m)^([A-Z]+) ([^ ?\n]+)`)
+// requestLine reads a path, in which placeholders may hold a space.
+var requestLine = regexp.MustCompile(`(?m)^([A-Z]+) ((?:\{[^}\n]*\}|[^ ?\n])+)`)
 
 // Exchanges reads the golden files that a pattern finds. Sign-ins that are followed are left out.
 func Exchanges(t testing.TB, pattern string) (out []Exchange) {

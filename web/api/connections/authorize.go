@@ -85,6 +85,7 @@ func (a *api) link(r *http.Request, i *broker.Integration, token broker.Secret) 
 // authURL answers GET /api/v1/connections/{provider}/auth-url.
 func (a *api) authURL(w http.ResponseWriter, r *http.Request, who broker.Actor) error {
 	if r.Method == http.MethodHead {
+		w.Header().Set("Allow", http.MethodGet)
 		return broker.ErrMethodNotAllowed // it would make what it does not tell
 	}
 	q, err := params(r, "redirectUrl", "connectionName")

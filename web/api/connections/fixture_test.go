@@ -1,6 +1,7 @@
 package connections_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -24,7 +25,8 @@ const (
 // site is what the tests of every API share, and what these ones do with it.
 type site struct {
 	*apitest.Site
-	rows []kit.Route
+	rows    []kit.Route
+	account string // whose tokens are, in place of accounts
 }
 
 func newSite(t testing.TB) *site {
@@ -33,7 +35,7 @@ func newSite(t testing.TB) *site {
 	must(t, err)
 	s := &site{}
 	o := apitest.Options{
-		Catalogue: catalogue, Provider: provider, Connect: true,
+		Catalogue: catalogue, Provider: s.provider, Connect: true,
 		Declare: func(dev, other *broker.DeclaredEnvironment) {
 			dev.Environment.ReturnURLs, other.Environment.ReturnURLs = []string{settings}, []string{"https://other.example.com/"}
 		},
@@ -66,8 +68,9 @@ var tokens = map[string]string{
 var accounts = map[string]string{"api.stripe.test": "acct_xxx", "api.hubspot.test": "123456"}
 
 // provider answers for the token endpoints, and for the question whose a token is.
-func provider(w http.ResponseWriter, r *http.Request) bool {
+func (s *site) provider(w http.ResponseWriter, r *http.Request) bool {
 	account, known := accounts[r.URL.Host]
+	account = cmp.Or(s.account, account)
 	code := r.PostForm.Get("grant_type") == "authorization_code"
 	if known || code || strings.HasPrefix(r.URL.Host, "api.netsuite") {
 		w.Header().Set("Content-Type", "application/json")

@@ -105,7 +105,7 @@ var reasons = map[string]string{
 	broker.ReasonRevoked:       "The authorization was withdrawn at the provider",
 	broker.ReasonOriginChanged: "The provider's address is another than when access was given, so it has to be given again",
 	broker.ReasonRefreshFails:  "The credentials could not be renewed",
-	broker.ReasonCheckFailed:   "The credentials did not work when they were last tried",
+	broker.ReasonCheckFailed:   "The credentials were not confirmed when they were last tried",
 }
 
 // errorMessage says what is wrong with a connection; empty: nothing, or nothing yet.

@@ -18,8 +18,9 @@ const (
 func fail(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set(headerSource, ours)
 	e := broker.AsError(err)
-	if e.Field != "" && (e.Kind == broker.Invalid || e.Kind == broker.Unprocessable) {
-		e = e.Saying(e.Msg + ": " + shorten(fieldName(e.Field)))
+	name := fieldName(e.Field)
+	if name != "" && (e.Kind == broker.Invalid || e.Kind == broker.Unprocessable) && !strings.Contains(e.Msg, name) {
+		e = e.Saying(e.Msg + ": " + shorten(name))
 	}
 	kit.Fail(w, r, e)
 }

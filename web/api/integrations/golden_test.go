@@ -14,7 +14,7 @@ const goldenFiles = "testdata/*.txtar"
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob(goldenFiles)
 	must(t, err)
-	if len(files) < 1 {
+	if len(files) < 10 {
 		t.Fatalf("there are %d golden files", len(files))
 	}
 	apitest.Golden(t, goldenFiles, func(t *testing.T) *apitest.Site { return newSite(t).Site }, "X-Error-Source")

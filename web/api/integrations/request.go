@@ -1,6 +1,7 @@
 package integrations
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/go-json-experiment/json"
@@ -38,7 +39,11 @@ func (a *api) call(w http.ResponseWriter, r *http.Request, who broker.Actor) err
 	if err != nil {
 		return err
 	}
-	return a.carry(w, r, kit.Errand{Who: who, Method: body.Method, URL: body.URL, Header: headers, Body: data})
+	err = a.carry(w, r, kit.Errand{Who: who, Method: body.Method, URL: body.URL, Header: headers, Body: data})
+	if errors.Is(err, broker.ErrMethodNotAllowed) { // it is not this address's method that is wrong
+		return broker.ErrInvalidRequest.On("method").Saying("calls cannot have this method")
+	}
+	return err
 }
 
 // callPath answers GET /api/integrations/{id}/request/{path}. Path and query go on as they were sent.
