@@ -37,6 +37,10 @@ func newProvider(s *spec, d *deps) broker.Provider {
 		return &basic{b}
 	case modeNone:
 		return &none{b}
+	case modeTwoStep:
+		return &twoStep{b}
+	case modeJWT:
+		return &jwtProvider{b}
 	}
 	return &unsupported{b}
 }

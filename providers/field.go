@@ -57,7 +57,7 @@ func (f *field) check(v string, trusted bool) error {
 	switch {
 	case len(v) > limit:
 		return invalid(f.Name, "is too long")
-	case hasControl(v):
+	case hasControl(v) && !(f.Section == broker.CredentialField && isBlock(v)):
 		return invalid(f.Name, "holds a character that it cannot have")
 	case trusted:
 		return nil
@@ -69,6 +69,13 @@ func (f *field) check(v string, trusted bool) error {
 		return invalid(f.Name, "is not of the format "+f.Format)
 	}
 	return nil
+}
+
+// isBlock reports whether a credential is a text of several lines, as keys and certificates are (RFC 7468) and as JSON may
+// be, and has no other character that it cannot have.
+func isBlock(v string) bool {
+	return (strings.Contains(v, "-----BEGIN ") || strings.HasPrefix(strings.TrimSpace(v), "{")) &&
+		!hasControl(strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(v))
 }
 
 // closed reports whether the values that pass are a short list.

@@ -153,7 +153,12 @@ func (b *base) expandBase(sc *scope) (*url.URL, error) {
 func (b *base) modeHeader(h *broker.Holding) string {
 	m := h.Material
 	switch b.spec.mode {
-	case modeOAuth2, modeClientCredentials:
+	case modeOAuth2, modeClientCredentials, modeJWT:
+		return "Bearer " + m.Access.Reveal()
+	case modeTwoStep:
+		if b.spec.presentsToken() {
+			return ""
+		}
 		return "Bearer " + m.Access.Reveal()
 	case modeBasic:
 		pair := m.Details["username"].Reveal() + ":" + m.Details["password"].Reveal()

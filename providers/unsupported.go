@@ -6,7 +6,7 @@ import (
 
 // allModes are the modes that the catalogue's format has.
 var allModes = []string{
-	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, "TWO_STEP", "JWT", modeOAuth1, "TBA", "APP", "CUSTOM",
+	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, "TBA", "APP", "CUSTOM",
 	"APP_STORE", "AWS_SIGV4", "SIGNATURE", "BILL", "TABLEAU", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
 }
 
@@ -20,8 +20,6 @@ var clientModes = []string{modeOAuth2, modeOAuth1, "CUSTOM", "TBA"}
 
 // unbuilt says of the modes that are not built what they would take.
 var unbuilt = map[string]string{
-	"TWO_STEP":           "This version does not sign in with requests that a provider made up (TWO_STEP).",
-	"JWT":                "This version does not make signed tokens of its own (JWT).",
 	"TBA":                "This version does not sign requests with OAuth 1.0 tokens (TBA).",
 	"APP":                "This version does not speak for an installed app (APP).",
 	"CUSTOM":             "This version does not speak for an installed app and its user (CUSTOM).",
