@@ -41,6 +41,12 @@ func newProvider(s *spec, d *deps) broker.Provider {
 		return &twoStep{b}
 	case modeJWT:
 		return &jwtProvider{b}
+	case modeSignature:
+		return &wsse{b}
+	case modeBill:
+		return &bill{twoStep{b}}
+	case modePlugin:
+		return &plugin{b}
 	}
 	return &unsupported{b}
 }
@@ -71,6 +77,9 @@ func (b *base) scope(h *broker.Holding) *scope {
 	if b.spec.mode == modeAPIKey {
 		set("apiKey", m.Access)
 		return s
+	}
+	if b.spec.mode == modeBill {
+		set("session_id", m.Access)
 	}
 	set("accessToken", m.Access)
 	set("refreshToken", m.Refresh)

@@ -26,10 +26,10 @@ var baseFields = map[string][]broker.Field{
 		{Name: "client_id", Title: "Client id"},
 		{Name: "client_secret", Title: "Client secret"},
 	},
-	"SIGNATURE": {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}},
-	"AWS_SIGV4": {{Name: "role_arn", Title: "Role ARN"}},
-	"BILL":      {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}, {Name: "organization_id", Title: "Organization id"}, {Name: "dev_key", Title: "Developer key"}},
-	"TBA":       {{Name: "oauth_client_id_override", Title: "Consumer key"}, {Name: "oauth_client_secret_override", Title: "Consumer secret"}, {Name: "token_id", Title: "Token id"}, {Name: "token_secret", Title: "Token secret"}},
+	modeSignature: {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}},
+	"AWS_SIGV4":   {{Name: "role_arn", Title: "Role ARN"}},
+	modeBill:      {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}, {Name: "organization_id", Title: "Organization id"}, {Name: "dev_key", Title: "Developer key"}},
+	"TBA":         {{Name: "oauth_client_id_override", Title: "Consumer key"}, {Name: "oauth_client_secret_override", Title: "Consumer secret"}, {Name: "token_id", Title: "Token id"}, {Name: "token_secret", Title: "Token secret"}},
 }
 
 // secretNames are credentials that are secret whatever the entry says.

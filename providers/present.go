@@ -84,6 +84,9 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 		}
 		out.Headers = append(out.Headers, broker.Header{Key: "Authorization", Values: []string{v}})
 	}
+	if b.spec.mode == modeBill && len(b.spec.headers) == 0 {
+		out.Headers = billHeaders(h.Material)
+	}
 	k := b.integrationKey(h)
 	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.mode != modeOAuth1 {
 		return out, nil
@@ -155,12 +158,12 @@ func (b *base) modeHeader(h *broker.Holding) string {
 	switch b.spec.mode {
 	case modeOAuth2, modeClientCredentials, modeJWT:
 		return "Bearer " + m.Access.Reveal()
-	case modeTwoStep:
+	case modeTwoStep, modeSignature:
 		if b.spec.presentsToken() {
 			return ""
 		}
 		return "Bearer " + m.Access.Reveal()
-	case modeBasic:
+	case modeBasic, modePlugin:
 		pair := m.Details["username"].Reveal() + ":" + m.Details["password"].Reveal()
 		return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
 	}

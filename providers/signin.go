@@ -218,6 +218,11 @@ func (r *signingIn) result() (*broker.Obtained, error) {
 	t.expires = r.end(raw, access)
 	m := r.p.material(t, r.h.Material)
 	m.Details = r.keptDetails()
+	for name, path := range spec.details {
+		if v := scalarText(get(raw, path)); v != "" && len(v) <= maxToken && printable(v) {
+			m.Details[name] = broker.NewSecret(v)
+		}
+	}
 	return &broker.Obtained{Material: m, Config: r.p.metadata(t, r.h.Client)}, nil
 }
 

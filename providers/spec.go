@@ -23,6 +23,9 @@ const (
 	modeNone              = "NONE"
 	modeTwoStep           = "TWO_STEP"
 	modeJWT               = "JWT"
+	modeSignature         = "SIGNATURE"
+	modeBill              = "BILL"
+	modePlugin            = "INSTALL_PLUGIN"
 )
 
 // spec is an entry made ready for use: templates parsed, words turned into rules.
@@ -39,9 +42,10 @@ type spec struct {
 
 	authorize, token, refresh, api *urlTemplate
 
-	oauth1        *oauth1Spec  // nil: another mode
-	twoStep       *twoStepSpec // nil: another mode
-	signed        *signedToken // of JWT; nil: another mode
+	oauth1        *oauth1Spec   // nil: another mode
+	twoStep       *twoStepSpec  // nil: another mode
+	signed        *signedToken  // of JWT; nil: another mode
+	tokenLife     time.Duration // of SIGNATURE
 	authParams    []namedTemplate
 	tokenParams   []namedTemplate
 	refreshParams []namedTemplate
@@ -106,6 +110,8 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		c.compileOAuth1()
 		c.compileTwoStep()
 		c.compileJWT()
+		c.compileWSSE()
+		c.compileBill()
 		c.compileIdentity()
 		c.compileRevocation()
 		c.compileHosts()
@@ -369,11 +375,14 @@ func (c *compiler) makeFacts() *broker.Facts {
 		Usable: len(c.reasons) == 0, UnusableReason: strings.Join(c.reasons, "; "),
 		AuthorizationURL: c.authorize.static(), TokenOrigin: originOf(c.token.static()), FreeHost: c.authorize.free(),
 		RefreshBuffer: buffer, ServesBuffer: buffer, RefreshIdle: time.Duration(e.RefreshTokenIdle) * time.Second,
-		OnDemand: c.signed != nil, RevokesGrant: e.Revocation.WholeGrant, HasProxy: e.Proxy != nil, KeepsRefresh: e.AuthMode == modeOAuth2,
+		OnDemand: e.AuthMode == modeJWT || e.AuthMode == modeSignature, RevokesGrant: e.Revocation.WholeGrant, HasProxy: e.Proxy != nil, KeepsRefresh: e.AuthMode == modeOAuth2,
 		ForwardsWebhooks: e.WebhookScript != "", Issuer: e.Issuer,
 	}
 	if e.CodeParam != "code" {
 		f.CodeParam = e.CodeParam
+	}
+	if e.AuthMode == modePlugin {
+		f.CodeParam = broker.PluginStateParam // all that comes back is what was sent
 	}
 	for _, x := range c.fields {
 		f.Fields = append(f.Fields, x.Field)

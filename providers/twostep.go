@@ -27,8 +27,9 @@ type twoStepSpec struct {
 
 	token, refresh, expiration string // where they stand in the last answer
 	hasRefresh, endsIn         bool
-	life                       time.Duration // where the answer does not say; zero: unknown
-	headers                    []string      // of the answers, that are kept with the credential
+	life                       time.Duration     // where the answer does not say; zero: unknown
+	headers                    []string          // of the answers, that are kept with the credential
+	details                    map[string]string // paths in the last answer that are kept likewise, by the credential's names
 }
 
 // step is one request.

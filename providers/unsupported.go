@@ -7,12 +7,12 @@ import (
 // allModes are the modes that the catalogue's format has.
 var allModes = []string{
 	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, "TBA", "APP", "CUSTOM",
-	"APP_STORE", "AWS_SIGV4", "SIGNATURE", "BILL", "TABLEAU", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+	"APP_STORE", "AWS_SIGV4", modeSignature, modeBill, "TABLEAU", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
 }
 
 // interactiveModes need the end user's browser.
 var interactiveModes = []string{
-	modeOAuth2, modeOAuth1, "APP", "CUSTOM", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+	modeOAuth2, modeOAuth1, "APP", "CUSTOM", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
 }
 
 // clientModes need a client id that the integration has.
@@ -25,10 +25,7 @@ var unbuilt = map[string]string{
 	"CUSTOM":             "This version does not speak for an installed app and its user (CUSTOM).",
 	"APP_STORE":          "This version does not sign with App Store keys (APP_STORE).",
 	"AWS_SIGV4":          "This version does not make AWS signatures (AWS_SIGV4).",
-	"SIGNATURE":          "This version does not make WSSE signatures (SIGNATURE).",
-	"BILL":               "This version does not keep sign-in sessions (BILL).",
 	"TABLEAU":            "This version does not keep sign-in sessions (TABLEAU).",
-	"INSTALL_PLUGIN":     "This version does not install plugins (INSTALL_PLUGIN).",
 	"MCP_OAUTH2":         "This version does not register clients with MCP servers (MCP_OAUTH2).",
 	"MCP_OAUTH2_GENERIC": "This version does not discover the endpoints of MCP servers (MCP_OAUTH2_GENERIC).",
 }
@@ -69,7 +66,7 @@ func unbuiltReason(name string, e *entry, builtin bool) string {
 // credentialType is the type of the credentials that a mode gives.
 func credentialType(e *entry) string {
 	switch e.AuthMode {
-	case "INSTALL_PLUGIN":
+	case modePlugin:
 		return e.AuthType
 	case "MCP_OAUTH2_GENERIC":
 		return "MCP_OAUTH2"
