@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -155,6 +156,8 @@ type Presentation struct {
 	Headers []Header // keys are canonical; set last, over everything
 	Query   []Param  // values are already encoded
 	Retry   RetryRules
+	// Certificate is shown to the server; nil: none is.
+	Certificate *tls.Certificate
 	// Sign is set where each request needs its own signature; it runs last.
 	Sign func(*http.Request) error
 }

@@ -92,6 +92,9 @@ func (b *base) client(h *broker.Holding) *broker.Client {
 		return h.Client
 	}
 	id, secret := h.Material.Details["client_id"], h.Material.Details["client_secret"]
+	if key := h.Material.Details["client_private_key"]; b.spec.tokenAuth.asserted && !key.IsZero() {
+		secret = key // it is the secret of such a client
+	}
 	if id.IsZero() || (b.spec.mode == modeOAuth2 || b.spec.mode == modeOAuth1) && secret.IsZero() {
 		return h.Client
 	}

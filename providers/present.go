@@ -87,6 +87,10 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 	if b.spec.mode == modeBill && len(b.spec.headers) == 0 {
 		out.Headers = billHeaders(h.Material)
 	}
+	var err error
+	if out.Certificate, err = b.certificate(h); err != nil {
+		return nil, err
+	}
 	k := b.integrationKey(h)
 	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.mode != modeOAuth1 {
 		return out, nil
@@ -116,7 +120,6 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 		out.Sign = func(r *http.Request) error { return b.sign(r, sc, volatile) }
 	}
 	if b.spec.mode == modeOAuth1 {
-		var err error
 		if out.Sign, err = b.signing(h, sc, out.Sign); err != nil {
 			return nil, err
 		}

@@ -207,7 +207,7 @@ func (c *compiler) compileAllFields() {
 	credentials := c.compileFields(broker.CredentialField, "credentials", e.Credentials)
 	c.settings = c.compileFields(broker.ConfigField, "integration_config", e.IntegrationConfig)
 	credentials = append(credentials, c.furtherCredentials(credentials)...)
-	c.fields = formOrder(c.mode, config, credentials)
+	c.fields = formOrder(c.baseFields(), config, credentials)
 	for _, f := range config {
 		c.config[f.Name] = f
 		if f.HasDefault && f.Default != "" {

@@ -45,12 +45,10 @@ func unbuiltReason(name string, e *entry, builtin bool) string {
 	switch {
 	case unbuilt[e.AuthMode] != "":
 		return unbuilt[e.AuthMode]
-	case e.RequireCertificate:
-		return "This version does not present client certificates."
 	case e.Installation != "":
 		return "This version does not take installations that begin at the provider."
-	case e.TokenRequestAuthMethod == "private_key_jwt" || e.TokenAuthMethod == "private_key_jwt":
-		return "This version does not sign client assertions (private_key_jwt)."
+	case e.RequireCertificate && e.AuthMode != modeClientCredentials:
+		return "This version presents client certificates with client credentials alone (OAUTH2_CC)."
 	case e.BodyFormat == "xml":
 		return "This version does not send token requests in XML."
 	case e.Proxy != nil && e.Proxy.Body.Kind != 0:

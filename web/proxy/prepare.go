@@ -84,6 +84,9 @@ func (c *call) depart(endpoint string) error {
 	if err := c.aim(endpoint); err != nil {
 		return err
 	}
+	if c.h.certified == nil && c.out.Certificate() != nil {
+		return broker.ErrNotSupported.Saying("client certificates are not presented here")
+	}
 	if err := c.collect(); err != nil {
 		return err
 	}
