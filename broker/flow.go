@@ -128,8 +128,9 @@ func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in Connec
 		ClientID: c.defaults.ClientID, ClientSecret: c.defaults.ClientSecret.Reveal(), RefreshToken: c.defaults.RefreshToken.Reveal(),
 	}
 	request := &AuthorizeRequest{
-		Client: c.making.client, Config: c.making.holding().Config, RedirectURI: b.redirectURI(c.making.facts, c.making.integration, in.Callback),
-		Verifier: secrets.Verifier, Nonce: secrets.Nonce, UserScopes: c.defaults.UserScopes, Params: c.defaults.AuthorizationParams,
+		Client: c.making.client, Config: c.making.holding().Config,
+		RedirectURI: b.redirectURI(c.making.facts, c.making.integration, cmp.Or(in.Callback, c.session.Callback)),
+		Verifier:    secrets.Verifier, Nonce: secrets.Nonce, UserScopes: c.defaults.UserScopes, Params: c.defaults.AuthorizationParams,
 	}
 	if len(request.Params) == 0 {
 		if request.Params, err = browserParams(in.Params); err != nil {
