@@ -354,12 +354,16 @@ func grantLost(err error) bool {
 	return errors.As(err, &p) && p.Class == broker.GrantLost
 }
 
-// refusedAtOnce takes every answer of 4xx to what has just been typed for a refusal, unless it is about load or time: many
-// servers say 400 to a wrong password. Nothing is lost by it, for nothing is stored yet.
+// refusedAtOnce takes every answer of 4xx to what has just been typed for a refusal, unless it is about load or time, and
+// every success without a token: many servers answer so to a wrong password. Nothing is lost by it, for nothing is stored
+// yet.
 func refusedAtOnce(err error) error {
 	var p *broker.ProviderError
-	if errors.As(err, &p) && p.Class == broker.Transient && p.Status >= 400 && p.Status < 500 &&
-		!slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}, p.Status) {
+	if !errors.As(err, &p) || p.Class != broker.Transient {
+		return err
+	}
+	later := slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}, p.Status)
+	if p.Code == codeNoToken || p.Status >= 400 && p.Status < 500 && !later {
 		p.Class = broker.GrantLost
 	}
 	return err

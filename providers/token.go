@@ -51,8 +51,8 @@ type tokenAuth struct {
 type tokenCall struct {
 	deps   *deps
 	cert   *tls.Certificate // that is shown to the server; nil: none
-	format string     // form, json or query
-	params url.Values // laid over what the library sends; an empty list removes
+	format string           // form, json or query
+	params url.Values       // laid over what the library sends; an empty list removes
 	basic  *url.Userinfo
 	header http.Header
 

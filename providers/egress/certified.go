@@ -48,7 +48,11 @@ func (c *certified) of(cert *tls.Certificate) http.RoundTripper {
 }
 
 // CertifiedProxy is ProxyTransport with a client certificate (RFC 8705). The server's own is verified as ever.
-func (p *Policy) CertifiedProxy(cert *tls.Certificate) http.RoundTripper { return p.certifiedProxy.of(cert) }
+func (p *Policy) CertifiedProxy(cert *tls.Certificate) http.RoundTripper {
+	return p.certifiedProxy.of(cert)
+}
 
 // CertifiedCalls is TokenClient's transport with a client certificate.
-func (p *Policy) CertifiedCalls(cert *tls.Certificate) http.RoundTripper { return p.certifiedCalls.of(cert) }
+func (p *Policy) CertifiedCalls(cert *tls.Certificate) http.RoundTripper {
+	return p.certifiedCalls.of(cert)
+}

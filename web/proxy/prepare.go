@@ -66,7 +66,7 @@ func (c *call) prepare() error {
 		return err
 	}
 	if c.out, err = c.h.broker.Outbound(r.Context(), c.who, c.control.integration, c.control.connection); err != nil {
-		return err
+		return ofCertificate(err)
 	}
 	return c.depart(endpoint)
 }

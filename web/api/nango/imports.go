@@ -108,7 +108,7 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 	case typeClient:
 		m.Access = broker.NewSecret(c.text("token", atLeast(1), atMost(4096)))
 		c.secret(m, "client_id", true, atLeast(1), atMost(255))
-		c.secret(m, "client_secret", true, atLeast(1), atMost(2048))
+		c.secret(m, "client_secret", !c.has("client_private_key"), atLeast(1), atMost(2048))
 		c.secret(m, "client_certificate", false, atMost(10_000))
 		c.secret(m, "client_private_key", false, atMost(10_000))
 		m.ExpiresAt = c.expiry()
@@ -151,7 +151,14 @@ func (o *object) signIn(m *broker.Material) {
 	if m.Answer = (broker.Secret{}); answered {
 		m.Answer = broker.NewSecret(string(answer))
 	}
-	for name, value := range o.anyTexts() {
+	read := (*object).anyTexts
+	switch m.Type {
+	case typeTwo:
+		read = readTwoStep
+	case typeJWT:
+		read = readKey
+	}
+	for name, value := range read(o) {
 		m.Details[name] = broker.NewSecret(value)
 	}
 }

@@ -302,7 +302,11 @@ func submissionFailed(err error, s submission) error {
 	case errors.Is(e, broker.ErrTestFailed) && s.mode == typeClient:
 		return called(e, http.StatusBadRequest, "client_credentials_fetch_error")
 	case errors.Is(e, broker.ErrTestFailed) && s.mode == typeTwo:
-		return called(e, http.StatusBadRequest, "two_step_credentials_fetch_error")
+		code := "two_step_credentials_fetch_error"
+		if p := (*broker.ProviderError)(nil); errors.As(err, &p) && p.Status/100 == 2 {
+			code = "invalid_two_step_credentials"
+		}
+		return called(e, http.StatusBadRequest, code)
 	}
 	return err
 }
