@@ -23,6 +23,7 @@ func (c *compiler) compileProxy() {
 	}
 	c.headers = c.named([]string{"proxy", "headers"}, p.Headers)
 	c.query = c.named([]string{"proxy", "query"}, p.Query)
+	c.compileBody()
 	c.retry = c.retryRules(&p.Retry)
 	if len(p.Retry.At)+len(p.Retry.After)+len(p.Retry.ErrorCode) == 0 && p.Retry.Remaining == "" {
 		c.retry = c.retryRules(&c.entry.RateLimit)
@@ -92,7 +93,7 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 		return nil, err
 	}
 	k := b.integrationKey(h)
-	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.mode != modeOAuth1 {
+	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.body == nil && b.spec.mode != modeOAuth1 {
 		return out, nil
 	}
 	sc := b.scope(h)
@@ -118,6 +119,15 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 	}
 	if len(volatile) > 0 {
 		out.Sign = func(r *http.Request) error { return b.sign(r, sc, volatile) }
+	}
+	if b.spec.body != nil {
+		last := out.Sign
+		out.Sign = func(r *http.Request) error {
+			if err := b.inject(r, sc); err != nil || last == nil {
+				return err
+			}
+			return last(r)
+		}
 	}
 	if b.spec.mode == modeOAuth1 {
 		if out.Sign, err = b.signing(h, sc, out.Sign); err != nil {

@@ -55,6 +55,7 @@ type spec struct {
 
 	headers []namedTemplate
 	query   []namedTemplate
+	body    *tree // laid over each request's; nil: nothing is
 	retry   broker.RetryRules
 
 	revoke     *revokeSpec

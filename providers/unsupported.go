@@ -51,8 +51,6 @@ func unbuiltReason(name string, e *entry, builtin bool) string {
 		return "This version presents client certificates with client credentials alone (OAUTH2_CC)."
 	case e.BodyFormat == "xml":
 		return "This version does not send token requests in XML."
-	case e.Proxy != nil && e.Proxy.Body.Kind != 0:
-		return "This version does not put credentials into the body of each request."
 	case e.AuthMode == modeOAuth2 && responseType != "" && responseType != "code":
 		return "This version accepts no authorization answer other than a code."
 	case ownExchange[name] && !builtin && e.Usable == nil:
