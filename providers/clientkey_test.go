@@ -33,7 +33,7 @@ func assertionsAt(t *testing.T, public crypto.PublicKey, alg jose.SignatureAlgor
 	var d *door
 	d = newDoor(t, func(w http.ResponseWriter, r *http.Request, body string) {
 		form, _ := url.ParseQuery(body)
-		signed, err := jose.ParseSigned(form.Get("client_assertion"), []jose.SignatureAlgorithm{alg})
+		signed, err := jose.ParseSignedCompact(form.Get("client_assertion"), []jose.SignatureAlgorithm{alg})
 		var claims []byte
 		if err == nil {
 			claims, err = signed.Verify(public)

@@ -29,7 +29,7 @@ func jwtAt(t *testing.T, lines string) *jwtProvider {
 // verified checks a token's signature and gives its header and its claims.
 func verified(t *testing.T, token string, key any, algs ...jose.SignatureAlgorithm) (header jose.Header, claims jsontext.Value) {
 	t.Helper()
-	signed, err := jose.ParseSigned(token, algs)
+	signed, err := jose.ParseSignedCompact(token, algs)
 	if err != nil {
 		t.Fatal(err)
 	}

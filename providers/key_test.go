@@ -131,7 +131,7 @@ func TestSignaturesOfTheRFCs(t *testing.T) {
 			if err != nil || tt.want != "" && got != tt.want {
 				t.Fatalf("%s: %v", tt.name, err)
 			}
-			signed, err := jose.ParseSigned(got, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(tt.name)})
+			signed, err := jose.ParseSignedCompact(got, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(tt.name)})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -355,15 +355,17 @@ func grantLost(err error) bool {
 }
 
 // refusedAtOnce takes every answer of 4xx to what has just been typed for a refusal, unless it is about load or time, and
-// every success without a token: many servers answer so to a wrong password. Nothing is lost by it, for nothing is stored
-// yet.
+// every success with an error in it or without a token: many servers answer so to a wrong password. Nothing is lost by it,
+// for nothing is stored yet.
 func refusedAtOnce(err error) error {
 	var p *broker.ProviderError
 	if !errors.As(err, &p) || p.Class != broker.Transient {
 		return err
 	}
-	later := slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}, p.Status)
-	if p.Code == codeNoToken || p.Status >= 400 && p.Status < 500 && !later {
+	later := slices.Contains([]int{http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests}, p.Status) ||
+		slices.Contains(passingCodes, p.Code)
+	said := p.Status >= 400 && p.Status < 500 || p.Status/100 == 2 && !p.InDoubt
+	if p.Code == codeNoToken || said && !later {
 		p.Class = broker.GrantLost
 	}
 	return err

@@ -199,8 +199,8 @@ func TestWhereASignInFindsItsToken(t *testing.T) {
 			p := twoStepAt(t, d.URL, "token_url: SERVER/t\ntoken_response: "+tt.lines+userAndPassword)
 			got, err := p.Submit(t.Context(), &broker.Holding{}, secrets("username", "a", "password", "p"))
 			if tt.want == "" {
-				if failed(t, err); got != nil {
-					t.Error("something was obtained")
+				if e := failed(t, err); (e.Class == broker.GrantLost) != (tt.kind != "text/html") || got != nil {
+					t.Errorf("%+v", e)
 				}
 				return
 			}
