@@ -133,6 +133,9 @@ func (c *connecting) asked() []Field {
 		if _, fixed := c.defaults.Config[f.Name]; fixed && f.Section == ConfigField {
 			continue
 		}
+		if f.Section == CredentialField && c.making.client.Settings[f.Name] != "" {
+			continue // the integration has decided it
+		}
 		out = append(out, f)
 	}
 	return out

@@ -287,7 +287,8 @@ type ImportInput struct {
 	Unverified  bool // the provider is not asked whether the credential works
 }
 
-// Import stores a credential as a connection, and overwrites one of that key. Errors: not_found naming the integration,
+// Import stores a credential as a connection, and overwrites one of that key. A sign-in may come without a token: it gets
+// one. Errors: not_found naming the integration,
 // invalid_request for a credential of another kind, variable_invalid, connection_test_failed.
 func (b *Broker) Import(ctx context.Context, who Actor, in ImportInput) (r *Revealed, created bool, err error) {
 	if err := who.Allow(ScopeConnectionsCreate); err != nil {
@@ -304,13 +305,8 @@ func (b *Broker) Import(ctx context.Context, who Actor, in ImportInput) (r *Reve
 	b.work.Add(1)
 	defer b.work.Done()
 	ctx = context.WithoutCancel(ctx)
-	if v, ok := m.provider.(Verifier); ok && !m.facts.Interactive && !in.Unverified {
-		asking, cancel := context.WithTimeout(ctx, providerTimeout)
-		_, err := v.Verify(asking, m.holding())
-		cancel()
-		if err != nil {
-			return nil, false, refusal(err)
-		}
+	if err := b.tryImported(ctx, m, in.Unverified); err != nil {
+		return nil, false, err
 	}
 	c, replaced, err := b.keepGrant(ctx, m)
 	if err != nil {
@@ -322,6 +318,29 @@ func (b *Broker) Import(ctx context.Context, who Actor, in ImportInput) (r *Reve
 	}
 	r.Material, r.Config = m.material, m.config
 	return r, !replaced, nil
+}
+
+// tryImported finds out whether an imported credential works. One that tokens are made of, and that comes without any, gets
+// its first as if an end user had just typed it in.
+func (b *Broker) tryImported(ctx context.Context, m *making, unverified bool) error {
+	asking, cancel := context.WithTimeout(ctx, providerTimeout)
+	defer cancel()
+	s, typed := m.provider.(Submitter)
+	if _, renewed := m.provider.(Renewer); typed && renewed && m.material.Access.IsZero() && (!unverified || m.facts.OnDemand) {
+		got, err := s.Submit(asking, m.holding(), m.material.Details)
+		if err != nil {
+			return inSection(refusal(err), CredentialField)
+		}
+		m.take(got)
+	}
+	v, ok := m.provider.(Verifier)
+	if !ok || m.facts.Interactive || unverified {
+		return nil
+	}
+	if _, err := v.Verify(asking, m.holding()); err != nil {
+		return refusal(err)
+	}
+	return nil
 }
 
 // importing checks what is imported.

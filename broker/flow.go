@@ -226,13 +226,28 @@ func (b *Broker) FinishFlow(ctx context.Context, cb Callback) (*Outcome, error) 
 	return nil, failure
 }
 
+// PluginStateParam is the name that the state has where an app was installed that cannot have another.
+const PluginStateParam = "payload"
+
+// StateIn gives the state of a provider's answer, "" if there is none or more than one.
+func StateIn(q url.Values) string {
+	states := q["state"]
+	if len(states) == 0 {
+		states = q[PluginStateParam]
+	}
+	if len(states) != 1 {
+		return ""
+	}
+	return states[0]
+}
+
 // flowOf checks the answer's form and finds the flow by its state.
 func (b *Broker) flowOf(ctx context.Context, cb Callback) (*Flow, error) {
-	states := cb.Query["state"]
-	if len(states) != 1 {
+	state := StateIn(cb.Query)
+	if state == "" {
 		return nil, ErrStateInvalid
 	}
-	hash, ok := b.sealer.CheckState(states[0])
+	hash, ok := b.sealer.CheckState(state)
 	if !ok {
 		return nil, ErrStateInvalid
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -269,6 +270,9 @@ func (o *Outbound) Hosts() []string { return o.integration.Hosts }
 
 // Retry are the provider's rules for retries.
 func (o *Outbound) Retry() *RetryRules { return &o.presented.Retry }
+
+// Certificate is what the provider's server is shown; nil: nothing.
+func (o *Outbound) Certificate() *tls.Certificate { return o.presented.Certificate }
 
 // Query is what the provider's authentication adds to the query.
 func (o *Outbound) Query() []Param { return o.presented.Query }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -63,7 +64,8 @@ type Submitter interface {
 type Renewer interface {
 	// Renewable reports whether there is something to renew it with.
 	Renewable(m *Material) bool
-	// Endpoint names the token endpoint's host, for limits that are per host.
+	// Endpoint names the token endpoint's host, or hosts with spaces between them: a credential is not sent to another one
+	// than it was made with. Empty: nobody is asked, or connection config is missing.
 	Endpoint(h *Holding) string
 	// Renew asks for a new token, exactly once. Errors: *ProviderError.
 	Renew(ctx context.Context, h *Holding) (*Obtained, error)
@@ -161,6 +163,8 @@ type Presentation struct {
 	Headers []Header // keys are canonical; set last, over everything
 	Query   []Param  // values are already encoded
 	Retry   RetryRules
+	// Certificate is shown to the server; nil: none is.
+	Certificate *tls.Certificate
 	// Sign is set where each request needs its own signature; it runs last.
 	Sign func(*http.Request) error
 }
@@ -215,6 +219,7 @@ type Facts struct {
 	RefreshBuffer    time.Duration // renew this long before the end; zero: the broker's own rule
 	ServesBuffer     time.Duration // a served token lasts at least this long; zero: the broker's own rule
 	RefreshIdle      time.Duration // a refresh token dies when unused for this long; zero: unknown
+	OnDemand         bool          // renewed without asking the provider, so that it is done when somebody needs it and not before
 	RevokesGrant     bool          // revoking one token ends every token of that user and client
 	HasProxy         bool
 	KeepsRefresh     bool // an answer without a refresh token keeps the old one, always true for OAuth 2

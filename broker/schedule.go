@@ -52,6 +52,9 @@ func schedule(f *Facts, c *Credential, renewable bool) {
 		c.RefreshAt = c.ExpiresAt // when its end is noted
 		return
 	}
+	if f.OnDemand {
+		return
+	}
 	if !c.ExpiresAt.IsZero() {
 		m := margin(f, c)
 		c.RefreshAt = cut(c.ExpiresAt.Add(-m - spread(m/2)))

@@ -37,6 +37,16 @@ func newProvider(s *spec, d *deps) broker.Provider {
 		return &basic{b}
 	case modeNone:
 		return &none{b}
+	case modeTwoStep:
+		return &twoStep{b}
+	case modeJWT:
+		return &jwtProvider{b}
+	case modeSignature:
+		return &wsse{b}
+	case modeBill:
+		return &bill{twoStep{b}}
+	case modePlugin:
+		return &plugin{b}
 	}
 	return &unsupported{b}
 }
@@ -73,6 +83,9 @@ func (b *base) scope(h *broker.Holding) *scope {
 		set("apiKey", m.Access)
 		return s
 	}
+	if b.spec.mode == modeBill {
+		set("session_id", m.Access)
+	}
 	set("accessToken", m.Access)
 	set("refreshToken", m.Refresh)
 	return s
@@ -84,6 +97,9 @@ func (b *base) client(h *broker.Holding) *broker.Client {
 		return h.Client
 	}
 	id, secret := h.Material.Details["client_id"], h.Material.Details["client_secret"]
+	if key := h.Material.Details["client_private_key"]; b.spec.tokenAuth.asserted && !key.IsZero() {
+		secret = key // it is the secret of such a client
+	}
 	if id.IsZero() || (b.spec.mode == modeOAuth2 || b.spec.mode == modeOAuth1) && secret.IsZero() {
 		return h.Client
 	}

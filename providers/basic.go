@@ -21,7 +21,10 @@ func (p *basic) Submit(_ context.Context, _ *broker.Holding, fields map[string]b
 }
 
 // CheckMaterial refuses what a Basic header cannot carry: a colon in the user name, control characters, or nothing at all.
-func (p *basic) CheckMaterial(m *broker.Material) error {
+func (p *basic) CheckMaterial(m *broker.Material) error { return checkUser(m) }
+
+// checkUser refuses a user name and a password that a Basic header cannot carry.
+func checkUser(m *broker.Material) error {
 	user, password := m.Details["username"].Reveal(), m.Details["password"].Reveal()
 	switch {
 	case user == "" && password == "":

@@ -105,7 +105,7 @@ func (b *base) authorized(ctx context.Context, h *broker.Holding, method string,
 			return nil, asFailure(err)
 		}
 	}
-	return b.deps.send(req)
+	return b.deps.sendAs(req, p.Certificate)
 }
 
 // readCall reads the answer to a call of ours as JSON; an answer without a body is null.

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -32,6 +33,9 @@ type Options struct {
 	// Client makes the requests. Its transport, which must be set, decides which addresses may be reached; without one no
 	// request is made. It never follows a redirect here, whatever its own policy says.
 	Client *http.Client
+	// Certified gives a transport that shows a client certificate, under the same policy. nil: providers that want one are
+	// not reached.
+	Certified func(*tls.Certificate) http.RoundTripper
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// Warn is told, once for each provider of an overlay, what in its entry has no effect; nil: nobody is.
@@ -55,6 +59,7 @@ type Catalogue struct {
 // deps is what the modes need of the world.
 type deps struct {
 	client   *http.Client
+	certify  func(*tls.Certificate) http.RoundTripper
 	now      func() time.Time
 	checkURL func(raw string, literal bool) (*url.URL, error)
 	reach    func(error) *broker.Error
@@ -96,7 +101,7 @@ func Load(o Options) (*Catalogue, error) {
 }
 
 func newDeps(o Options) *deps {
-	d := &deps{now: o.Now, checkURL: httpsOnly, reach: o.Reach}
+	d := &deps{now: o.Now, checkURL: httpsOnly, reach: o.Reach, certify: o.Certified}
 	if d.now == nil {
 		d.now = time.Now
 	}
@@ -120,6 +125,19 @@ func newDeps(o Options) *deps {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	d.client = &client
 	return d
+}
+
+// clientFor gives the client for a certificate; nil: for none.
+func (d *deps) clientFor(cert *tls.Certificate) *http.Client {
+	if cert == nil {
+		return d.client
+	}
+	client := *d.client
+	client.Transport = noTransport{}
+	if d.certify != nil {
+		client.Transport = d.certify(cert)
+	}
+	return &client
 }
 
 // noTransport sends nothing: without a transport of the caller's there is no policy for what may be reached.

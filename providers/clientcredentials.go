@@ -3,6 +3,7 @@ package providers
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,7 +28,7 @@ func (p *clientCredentials) Submit(ctx context.Context, h *broker.Holding, field
 			continue
 		}
 		v := fields[f.Name]
-		fallback := h.Client != nil && h.Client.ID != "" && (f.Name == "client_id" || f.Name == "client_secret")
+		fallback := h.Client != nil && h.Client.ID != "" && slices.Contains([]string{"client_id", "client_secret", "client_private_key"}, f.Name)
 		if v.IsZero() && fallback {
 			continue
 		}
@@ -75,6 +76,9 @@ func (p *clientCredentials) ask(ctx context.Context, h *broker.Holding) (*broker
 	}
 	cfg, call, err := p.request(p.spec.token, client, sc)
 	if err != nil {
+		return nil, err
+	}
+	if call.cert, err = p.certificate(h); err != nil {
 		return nil, err
 	}
 	call.params["grant_type"] = nil // only what the entry names: some servers have other words for it, or none

@@ -47,7 +47,7 @@ func (b *base) CheckSettings(in map[string]string) (map[string]string, error) {
 				return nil, err
 			}
 			out[f.Name] = value
-		case !f.Optional && !f.HasDefault && !f.sometimes && !f.Automated:
+		case !f.Optional && !f.HasDefault && !f.sometimes && !f.Automated && b.spec.mode != modeTwoStep: // there the end user is asked
 			return nil, invalid(f.Name, "is missing")
 		}
 	}
@@ -155,6 +155,8 @@ func (s *spec) ownClient(client *broker.Client) bool {
 		return true
 	case modeClientCredentials:
 		return client != nil && !client.Secret.IsZero()
+	case modeTwoStep:
+		return client != nil && slices.ContainsFunc(s.settings, func(f *field) bool { return client.Settings[f.Name] != "" })
 	}
 	return false
 }

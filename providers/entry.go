@@ -96,15 +96,15 @@ type entry struct {
 	Issuer              string      `yaml:"issuer"`
 	RateLimit           rateLimit   `yaml:"rate_limit"`
 	Proxy               *proxyEntry `yaml:"proxy"`
-	TokenResponse       yaml.Node   `yaml:"token_response"`
-	TokenExpiresInMS    yaml.Node   `yaml:"token_expires_in_ms"`
-	TokenRequestMethod  yaml.Node   `yaml:"token_request_method"`
-	TokenAnswerHeaders  yaml.Node   `yaml:"token_response_headers"`
+	TokenResponse       answerEntry `yaml:"token_response"`
+	TokenExpiresInMS    int64       `yaml:"token_expires_in_ms"`
+	TokenRequestMethod  string      `yaml:"token_request_method"`
+	TokenAnswerHeaders  list        `yaml:"token_response_headers"`
 	RefreshTokenParams  yaml.Node   `yaml:"refresh_token_params"`
 	RefreshTokenHeaders yaml.Node   `yaml:"refresh_token_headers"`
-	AdditionalSteps     yaml.Node   `yaml:"additional_steps"`
-	Signature           yaml.Node   `yaml:"signature"`
-	Token               yaml.Node   `yaml:"token"`
+	AdditionalSteps     []stepEntry `yaml:"additional_steps"`
+	Signature           signature   `yaml:"signature"`
+	Token               ownToken    `yaml:"token"`
 	Assertion           yaml.Node   `yaml:"assertion"`
 	ProxyHeaderAuth     yaml.Node   `yaml:"proxy_header_authorization"`
 	ClientRegistration  yaml.Node   `yaml:"client_registration"`
@@ -181,6 +181,37 @@ type predicate struct {
 	Differs  yaml.Node `yaml:"differs"`
 	Present  *bool     `yaml:"present"`
 	CodePath string    `yaml:"code_path"`
+}
+
+// answerEntry says where in the last answer of a sign-in its token stands. An empty path is the whole body.
+type answerEntry struct {
+	Token      string `yaml:"token"`
+	Expiration string `yaml:"token_expiration"`
+	Strategy   string `yaml:"token_expiration_strategy"`
+	Refresh    string `yaml:"refresh_token"`
+}
+
+// stepEntry is a request of a sign-in that follows on the first.
+type stepEntry struct {
+	URL        string    `yaml:"token_url"`
+	Params     yaml.Node `yaml:"token_params"`
+	Headers    yaml.Node `yaml:"token_headers"`
+	Method     string    `yaml:"token_request_method"`
+	BodyFormat string    `yaml:"body_format"`
+}
+
+// signature is how a token that we make is signed.
+type signature struct {
+	Protocol       string `yaml:"protocol"`
+	SecretEncoding string `yaml:"hmac_secret_encoding"`
+}
+
+// ownToken is a token that we make.
+type ownToken struct {
+	SigningKey  string    `yaml:"signing_key"`
+	ExpiresInMS int64     `yaml:"expires_in_ms"`
+	Header      yaml.Node `yaml:"header"`
+	Payload     yaml.Node `yaml:"payload"`
 }
 
 // fieldEntry is one thing that somebody is asked for.

@@ -26,16 +26,38 @@ var baseFields = map[string][]broker.Field{
 		{Name: "client_id", Title: "Client id"},
 		{Name: "client_secret", Title: "Client secret"},
 	},
-	"SIGNATURE": {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}},
-	"AWS_SIGV4": {{Name: "role_arn", Title: "Role ARN"}},
-	"BILL":      {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}, {Name: "organization_id", Title: "Organization id"}, {Name: "dev_key", Title: "Developer key"}},
-	"TBA":       {{Name: "oauth_client_id_override", Title: "Consumer key"}, {Name: "oauth_client_secret_override", Title: "Consumer secret"}, {Name: "token_id", Title: "Token id"}, {Name: "token_secret", Title: "Token secret"}},
+	modeSignature: {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}},
+	"AWS_SIGV4":   {{Name: "role_arn", Title: "Role ARN"}},
+	modeBill:      {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}, {Name: "organization_id", Title: "Organization id"}, {Name: "dev_key", Title: "Developer key"}},
+	"TBA":         {{Name: "oauth_client_id_override", Title: "Consumer key"}, {Name: "oauth_client_secret_override", Title: "Consumer secret"}, {Name: "token_id", Title: "Token id"}, {Name: "token_secret", Title: "Token secret"}},
+}
+
+// Names of what proves a client that has no secret, or not only one.
+const (
+	nameCertificate = "client_certificate"
+	namePrivateKey  = "client_private_key"
+)
+
+// baseFields gives the fields of the entry's mode. A client that proves itself with a key has no secret, and one that shows
+// a certificate has both besides.
+func (c *compiler) baseFields() []broker.Field {
+	fields := slices.Clone(baseFields[c.mode])
+	if c.mode != modeClientCredentials {
+		return fields
+	}
+	if c.compileTokenAuth().asserted {
+		fields = append(fields[:1], broker.Field{Name: namePrivateKey, Title: "Private key"})
+	}
+	if c.entry.RequireCertificate {
+		fields = append(fields, broker.Field{Name: nameCertificate, Title: "Client certificate"}, broker.Field{Name: namePrivateKey, Title: "Private key of the certificate"})
+	}
+	return fields
 }
 
 // secretNames are credentials that are secret whatever the entry says.
 var secretNames = []string{
 	"apiKey", "password", "client_secret", "oauth_client_secret_override", "token_id", "token_secret", "dev_key",
-	"client_private_key", "private_key", "privateKey",
+	namePrivateKey, nameCertificate, "private_key", "privateKey",
 }
 
 var fieldFormats = map[string]func() *regexp.Regexp{
@@ -57,7 +79,7 @@ func (f *field) check(v string, trusted bool) error {
 	switch {
 	case len(v) > limit:
 		return invalid(f.Name, "is too long")
-	case hasControl(v):
+	case hasControl(v) && !(f.Section == broker.CredentialField && isBlock(v)):
 		return invalid(f.Name, "holds a character that it cannot have")
 	case trusted:
 		return nil
@@ -69,6 +91,13 @@ func (f *field) check(v string, trusted bool) error {
 		return invalid(f.Name, "is not of the format "+f.Format)
 	}
 	return nil
+}
+
+// isBlock reports whether a credential is a text of several lines, as keys and certificates are (RFC 7468) and as JSON may
+// be, and has no other character that it cannot have.
+func isBlock(v string) bool {
+	return (strings.Contains(v, "-----BEGIN ") || strings.HasPrefix(strings.TrimSpace(v), "{")) &&
+		!hasControl(strings.NewReplacer("\n", "", "\r", "", "\t", "").Replace(v))
 }
 
 // closed reports whether the values that pass are a short list.
@@ -120,7 +149,7 @@ func (c *compiler) compilePattern(f *field, path []string, pattern string) {
 
 // formOrder puts the fields into the order of the form: connection config with a place in the order, the mode's own
 // credentials, further credentials, the rest of the connection config.
-func formOrder(mode string, config, credentials []*field) []*field {
+func formOrder(basic []broker.Field, config, credentials []*field) []*field {
 	var out, rest []*field
 	for _, f := range config {
 		if f.order != nil {
@@ -131,7 +160,7 @@ func formOrder(mode string, config, credentials []*field) []*field {
 	}
 	slices.SortStableFunc(out, func(a, b *field) int { return cmp.Compare(*a.order, *b.order) })
 	taken := map[string]bool{}
-	for _, base := range baseFields[mode] {
+	for _, base := range basic {
 		f := &field{Field: base}
 		f.Section, f.Secret = broker.CredentialField, slices.Contains(secretNames, base.Name)
 		if i := slices.IndexFunc(credentials, func(c *field) bool { return c.Name == base.Name }); i >= 0 {

@@ -56,6 +56,8 @@ func (c *compiler) params(key string, n *yaml.Node) []namedTemplate {
 func (c *compiler) compileTokenAuth() tokenAuth {
 	e := c.entry
 	switch {
+	case e.TokenAuthMethod == "private_key_jwt", e.TokenAuthMethod == "" && e.TokenRequestAuthMethod == "private_key_jwt":
+		return tokenAuth{style: oauth2.AuthStyleInParams, asserted: true}
 	case e.TokenAuthMethod == "client_secret_basic":
 		return tokenAuth{style: oauth2.AuthStyleInHeader}
 	case e.TokenAuthMethod == "none":
@@ -147,6 +149,12 @@ func (b *base) request(endpoint *urlTemplate, client *broker.Client, sc *scope) 
 	}
 	call := &tokenCall{deps: b.deps, format: b.spec.entry.BodyFormat, params: url.Values{}}
 	call.names = b.spec.entry.TokenParamNames
+	if auth.asserted {
+		cfg.ClientSecret = ""
+		if err := b.assert(call.params, client, target.String()); err != nil {
+			return nil, nil, err
+		}
+	}
 	if b.spec.mode == modeOAuth2 && call.format == "query" {
 		call.format = "form" // the format's meaning in this mode: a code and a secret in a URL would end up in logs
 	}

@@ -23,6 +23,7 @@ func (c *compiler) compileProxy() {
 	}
 	c.headers = c.named([]string{"proxy", "headers"}, p.Headers)
 	c.query = c.named([]string{"proxy", "query"}, p.Query)
+	c.compileBody()
 	c.retry = c.retryRules(&p.Retry)
 	if len(p.Retry.At)+len(p.Retry.After)+len(p.Retry.ErrorCode) == 0 && p.Retry.Remaining == "" {
 		c.retry = c.retryRules(&c.entry.RateLimit)
@@ -84,8 +85,15 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 		}
 		out.Headers = append(out.Headers, broker.Header{Key: "Authorization", Values: []string{v}})
 	}
+	if b.spec.mode == modeBill && len(b.spec.headers) == 0 {
+		out.Headers = billHeaders(h.Material)
+	}
+	var err error
+	if out.Certificate, err = b.certificate(h); err != nil {
+		return nil, err
+	}
 	k := b.integrationKey(h)
-	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.mode != modeOAuth1 {
+	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.body == nil && b.spec.mode != modeOAuth1 {
 		return out, nil
 	}
 	sc := b.scope(h)
@@ -112,8 +120,16 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 	if len(volatile) > 0 {
 		out.Sign = func(r *http.Request) error { return b.sign(r, sc, volatile) }
 	}
+	if b.spec.body != nil {
+		last := out.Sign
+		out.Sign = func(r *http.Request) error {
+			if err := b.inject(r, sc); err != nil || last == nil {
+				return err
+			}
+			return last(r)
+		}
+	}
 	if b.spec.mode == modeOAuth1 {
-		var err error
 		if out.Sign, err = b.signing(h, sc, out.Sign); err != nil {
 			return nil, err
 		}
@@ -149,9 +165,14 @@ func (b *base) expandBase(sc *scope) (*url.URL, error) {
 func (b *base) modeHeader(h *broker.Holding) string {
 	m := h.Material
 	switch b.spec.mode {
-	case modeOAuth2, modeClientCredentials:
+	case modeOAuth2, modeClientCredentials, modeJWT:
 		return "Bearer " + m.Access.Reveal()
-	case modeBasic:
+	case modeTwoStep, modeSignature:
+		if b.spec.presentsToken() {
+			return ""
+		}
+		return "Bearer " + m.Access.Reveal()
+	case modeBasic, modePlugin:
 		pair := m.Details["username"].Reveal() + ":" + m.Details["password"].Reveal()
 		return "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
 	}

@@ -137,7 +137,7 @@ func (b *base) revokeOne(ctx context.Context, h *broker.Holding, kind string) er
 		return asFailure(err)
 	}
 	p := &broker.Presentation{}
-	if err := b.revokeAuth(p, form, h); err != nil {
+	if err := b.revokeAuth(p, form, h, u.String()); err != nil {
 		return asFailure(err)
 	}
 	for _, t := range r.headers {
@@ -157,7 +157,11 @@ func (b *base) revokeOne(ctx context.Context, h *broker.Holding, kind string) er
 			return asFailure(err)
 		}
 	}
-	a, err := b.deps.send(req)
+	cert, err := b.certificate(h)
+	if err != nil {
+		return asFailure(err)
+	}
+	a, err := b.deps.sendAs(req, cert)
 	if err != nil {
 		return err
 	}
@@ -187,7 +191,7 @@ func (r *revokeSpec) form(m *broker.Material, kind string, sc *scope) (url.Value
 }
 
 // revokeAuth puts the proof of who asks into headers or parameters.
-func (b *base) revokeAuth(p *broker.Presentation, form url.Values, h *broker.Holding) error {
+func (b *base) revokeAuth(p *broker.Presentation, form url.Values, h *broker.Holding, target string) error {
 	how := b.spec.revoke.auth
 	if how == "" {
 		how = "body"
@@ -209,6 +213,9 @@ func (b *base) revokeAuth(p *broker.Presentation, form url.Values, h *broker.Hol
 		p.Headers = append(p.Headers, broker.Header{
 			Key: "Authorization", Values: []string{"Basic " + base64.StdEncoding.EncodeToString([]byte(raw))},
 		})
+	case how == "body" && b.spec.tokenAuth.asserted:
+		form.Set("client_id", client.ID)
+		return b.assert(form, client, target)
 	case how == "body":
 		form.Set("client_id", client.ID)
 		if s := client.Secret.Reveal(); s != "" && !b.spec.tokenAuth.public {

@@ -21,6 +21,11 @@ const (
 	modeAPIKey            = "API_KEY"
 	modeBasic             = "BASIC"
 	modeNone              = "NONE"
+	modeTwoStep           = "TWO_STEP"
+	modeJWT               = "JWT"
+	modeSignature         = "SIGNATURE"
+	modeBill              = "BILL"
+	modePlugin            = "INSTALL_PLUGIN"
 )
 
 // spec is an entry made ready for use: templates parsed, words turned into rules.
@@ -37,7 +42,10 @@ type spec struct {
 
 	authorize, token, refresh, api *urlTemplate
 
-	oauth1        *oauth1Spec // nil: another mode
+	oauth1        *oauth1Spec   // nil: another mode
+	twoStep       *twoStepSpec  // nil: another mode
+	signed        *signedToken  // of JWT; nil: another mode
+	tokenLife     time.Duration // of SIGNATURE
 	authParams    []namedTemplate
 	tokenParams   []namedTemplate
 	refreshParams []namedTemplate
@@ -50,6 +58,7 @@ type spec struct {
 
 	headers []namedTemplate
 	query   []namedTemplate
+	body    *tree // laid over each request's; nil: nothing is
 	retry   broker.RetryRules
 
 	revoke     *revokeSpec
@@ -103,6 +112,10 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		c.compileToken()
 		c.compileAuthorization()
 		c.compileOAuth1()
+		c.compileTwoStep()
+		c.compileJWT()
+		c.compileWSSE()
+		c.compileBill()
 		c.compileIdentity()
 		c.compileRevocation()
 		c.compileHosts()
@@ -211,8 +224,8 @@ func (c *compiler) compileAllFields() {
 	config := c.compileFields(broker.ConfigField, "connection_config", e.ConnectionConfig)
 	credentials := c.compileFields(broker.CredentialField, "credentials", e.Credentials)
 	c.settings = c.compileFields(broker.ConfigField, "integration_config", e.IntegrationConfig)
-	c.compileFields(broker.CredentialField, "assertion_option", e.AssertionOption)
-	c.fields = formOrder(c.mode, config, credentials)
+	credentials = append(credentials, c.furtherCredentials(credentials)...)
+	c.fields = formOrder(c.baseFields(), config, credentials)
 	for _, f := range config {
 		c.config[f.Name] = f
 		if f.HasDefault && f.Default != "" {
@@ -230,6 +243,30 @@ func (c *compiler) compileAllFields() {
 	if c.mode == modeClientCredentials {
 		c.known("oauth_scopes", true) // in place of the integration's, decided by the app's backend
 	}
+}
+
+// assertionOption stands before the names of what is asked for to sign assertions with, in templates as in credentials.
+const assertionOption = "assertionOption."
+
+// furtherCredentials are what a sign-in asks for besides the entry's credentials: what its assertions are signed with, and
+// what its integration leaves open. The former is kept like a password, because renewals need it too.
+func (c *compiler) furtherCredentials(credentials []*field) []*field {
+	if c.mode != modeTwoStep {
+		return nil
+	}
+	var out []*field
+	for _, f := range c.settings {
+		if !slices.ContainsFunc(credentials, func(x *field) bool { return x.Name == f.Name }) {
+			typed := *f
+			typed.Section = broker.CredentialField
+			out = append(out, &typed)
+		}
+	}
+	for _, f := range c.compileFields(broker.CredentialField, "assertion_option", c.entry.AssertionOption) {
+		f.Name = assertionOption + f.Name
+		out = append(out, f)
+	}
+	return out
 }
 
 // known lets connection config have a value that no field declares.
@@ -365,11 +402,14 @@ func (c *compiler) makeFacts() *broker.Facts {
 		Usable: len(c.reasons) == 0, UnusableReason: strings.Join(c.reasons, "; "),
 		AuthorizationURL: c.authorize.static(), TokenOrigin: originOf(c.token.static()), FreeHost: c.authorize.free(),
 		RefreshBuffer: buffer, ServesBuffer: buffer, RefreshIdle: time.Duration(e.RefreshTokenIdle) * time.Second,
-		RevokesGrant: e.Revocation.WholeGrant, HasProxy: e.Proxy != nil, KeepsRefresh: e.AuthMode == modeOAuth2,
+		OnDemand: e.AuthMode == modeJWT || e.AuthMode == modeSignature, RevokesGrant: e.Revocation.WholeGrant, HasProxy: e.Proxy != nil, KeepsRefresh: e.AuthMode == modeOAuth2,
 		ForwardsWebhooks: e.WebhookScript != "", Issuer: e.Issuer,
 	}
 	if e.CodeParam != "code" {
 		f.CodeParam = e.CodeParam
+	}
+	if e.AuthMode == modePlugin {
+		f.CodeParam = broker.PluginStateParam // all that comes back is what was sent
 	}
 	for _, x := range c.fields {
 		f.Fields = append(f.Fields, x.Field)

@@ -1,17 +1,19 @@
 package providers
 
 import (
-	"encoding/base64"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 )
 
-// template is text with placeholders: ${connectionConfig.x}, ${credentials.x}, ${apiKey}, ${base64(...)}, ${random},
-// ${now...}. It may have alternatives, "left || right": the first in which a placeholder has a value wins, else the last.
+// template is text with placeholders: ${connectionConfig.x}, ${credentials.x}, ${apiKey}, ${base64(...)} and the other
+// functions, ${random}, ${now...}. It may have alternatives, "left || right": the first in which a placeholder has a value
+// wins, else the last.
 type template struct {
 	alts []sequence
 }
@@ -24,7 +26,8 @@ type part struct {
 	text string   // literal; empty for the others
 	ref  string   // what a placeholder names
 	fn   string   // a function's name
-	arg  sequence // of base64
+	arg  sequence // of a function
+	key  sequence // its second argument, where it has two
 	when instant  // of now
 }
 
@@ -33,7 +36,15 @@ var refName = expression(`^[A-Za-z0-9_.-]+$`)
 
 // parseTemplate reads a template. A placeholder that is not closed is an error, as is an empty one.
 func parseTemplate(s string) (*template, error) {
-	p := &templateParser{rest: s}
+	return (&templateParser{rest: s}).template()
+}
+
+// parseText reads a template that has no alternatives: "||" stands for itself, as it may in a key.
+func parseText(s string) (*template, error) {
+	return (&templateParser{rest: s, plain: true}).template()
+}
+
+func (p *templateParser) template() (*template, error) {
 	t := &template{}
 	for {
 		seq, err := p.sequence(false)
@@ -56,6 +67,7 @@ func parseTemplate(s string) (*template, error) {
 type templateParser struct {
 	rest  string
 	depth int
+	plain bool // there are no alternatives
 }
 
 func (p *templateParser) take(s string) bool {
@@ -75,6 +87,9 @@ func (p *templateParser) sequence(argument bool) (sequence, error) {
 			stop = ")}"
 		}
 		end := strings.Index(p.rest, stop)
+		if p.plain && !argument {
+			end = -1
+		}
 		open := strings.Index(p.rest, "${")
 		switch {
 		case open >= 0 && (end < 0 || open < end):
@@ -123,6 +138,13 @@ func (p *templateParser) placeholder() (part, error) {
 			return part{}, err
 		}
 		p.take(")}")
+		if twoArguments[name] {
+			arg, key, ok := arg.cut()
+			if !ok {
+				return part{}, errors.New("a function lacks its second argument")
+			}
+			return part{fn: name, arg: arg, key: key}, nil
+		}
 		return part{fn: name, arg: arg}, nil
 	}
 	if name == "random" {
@@ -162,6 +184,7 @@ func (q sequence) each(do func(part)) {
 	for _, p := range q {
 		do(p)
 		p.arg.each(do)
+		p.key.each(do)
 	}
 }
 
@@ -186,7 +209,7 @@ func (t *template) refs() []string {
 func (t *template) unsupported() string {
 	name := ""
 	t.each(func(p part) {
-		if name == "" && p.fn != "" && !slices.Contains([]string{"base64", "random", "now"}, p.fn) {
+		if name == "" && p.fn != "" && p.fn != "random" && p.fn != "now" && functions[p.fn] == nil {
 			name = p.fn
 		}
 	})
@@ -206,6 +229,7 @@ type scope struct {
 	defaults map[string]string // of config fields that were left empty
 	named    map[string]string // ${credentials.x}, ${x}
 	bare     bool              // ${x} may mean connection config too, as the catalogue's format has it in URLs
+	steps    []jsontext.Value  // ${step1.x}: the answers to the requests so far
 	now      time.Time
 }
 
@@ -218,6 +242,13 @@ func (s *scope) look(ref string) (string, bool) {
 	name, _ = strings.CutPrefix(ref, "credentials.")
 	if v, ok := s.named[name]; ok {
 		return v, true
+	}
+	if step, path, ok := stepRef(ref); ok {
+		if step > len(s.steps) {
+			return "", false
+		}
+		v := scalarText(get(s.steps[step-1], path))
+		return v, v != ""
 	}
 	if s.bare {
 		return s.configValue(name)
@@ -289,13 +320,21 @@ func (p part) value(s *scope) (string, []string) {
 			return v, nil
 		}
 		return "", []string{p.ref}
-	case "base64":
-		v, missing, _ := p.arg.fill(s, nil)
-		return base64.StdEncoding.EncodeToString([]byte(v)), missing
 	case "random":
 		return uuid.NewString(), nil
 	case "now":
 		return p.when.format(s.now), nil
 	}
-	return "", []string{p.fn + "()"}
+	return p.call(s)
+}
+
+// stepRef takes a reference such as step1.data.id apart; steps count from 1.
+func stepRef(ref string) (step int, path string, ok bool) {
+	rest, ok := strings.CutPrefix(ref, "step")
+	number, path, found := strings.Cut(rest, ".")
+	if !ok || !found {
+		return 0, "", false
+	}
+	step, err := strconv.Atoi(number)
+	return step, path, err == nil && step > 0
 }

@@ -3,6 +3,7 @@ package providers
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
@@ -41,6 +42,7 @@ type tokenAuth struct {
 	rawBasic bool             // a Basic header besides, without the encoding of RFC 6749 section 2.3.1
 	public   bool             // no secret is sent
 	custom   bool             // id and secret go as username and password
+	asserted bool             // a signed assertion goes in place of the secret (RFC 7523 section 2.2)
 }
 
 // tokenCall is one request to a token endpoint. It stands between golang.org/x/oauth2, which builds the request, and the
@@ -48,9 +50,10 @@ type tokenAuth struct {
 // than that library does. It sends once; a second attempt is an error.
 type tokenCall struct {
 	deps   *deps
-	format string     // form, json or query
-	params url.Values // laid over what the library sends; an empty list removes
-	names  pairs      // what the provider calls a parameter
+	cert   *tls.Certificate // that is shown to the server; nil: none
+	format string           // form, json or query
+	params url.Values       // laid over what the library sends; an empty list removes
+	names  pairs            // what the provider calls a parameter
 	basic  *url.Userinfo
 	header http.Header
 
@@ -80,7 +83,7 @@ func (c *tokenCall) RoundTrip(built *http.Request) (*http.Response, error) {
 		c.err = err
 		return nil, err
 	}
-	c.answer, c.err = c.deps.send(req)
+	c.answer, c.err = c.deps.sendAs(req, c.cert)
 	if c.err != nil {
 		return nil, c.err
 	}
@@ -176,7 +179,10 @@ func (c *tokenCall) outcome() (*reply, error) {
 }
 
 // send makes a request once and reads its answer whole. A redirect is an answer like any other. Errors: *ProviderError.
-func (d *deps) send(req *http.Request) (*reply, error) {
+func (d *deps) send(req *http.Request) (*reply, error) { return d.sendAs(req, nil) }
+
+// sendAs is send with a client certificate, if there is one.
+func (d *deps) sendAs(req *http.Request, cert *tls.Certificate) (*reply, error) {
 	var wrote atomic.Bool
 	trace := &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }}
 	ctx, cancel := context.WithTimeout(req.Context(), callTimeout)
@@ -185,7 +191,7 @@ func (d *deps) send(req *http.Request) (*reply, error) {
 		req.Header.Set("User-Agent", userAgent)
 	}
 	at := d.now()
-	resp, err := d.client.Do(req.WithContext(httptrace.WithClientTrace(ctx, trace)))
+	resp, err := d.clientFor(cert).Do(req.WithContext(httptrace.WithClientTrace(ctx, trace)))
 	if err != nil {
 		return nil, d.noAnswer(err, wrote.Load())
 	}

@@ -6,13 +6,13 @@ import (
 
 // allModes are the modes that the catalogue's format has.
 var allModes = []string{
-	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, "TWO_STEP", "JWT", modeOAuth1, "TBA", "APP", "CUSTOM",
-	"APP_STORE", "AWS_SIGV4", "SIGNATURE", "BILL", "TABLEAU", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, "TBA", "APP", "CUSTOM",
+	"APP_STORE", "AWS_SIGV4", modeSignature, modeBill, "TABLEAU", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
 }
 
 // interactiveModes need the end user's browser.
 var interactiveModes = []string{
-	modeOAuth2, modeOAuth1, "APP", "CUSTOM", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+	modeOAuth2, modeOAuth1, "APP", "CUSTOM", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
 }
 
 // clientModes need a client id that the integration has.
@@ -20,17 +20,12 @@ var clientModes = []string{modeOAuth2, modeOAuth1, "CUSTOM", "TBA"}
 
 // unbuilt says of the modes that are not built what they would take.
 var unbuilt = map[string]string{
-	"TWO_STEP":           "This version does not sign in with requests that a provider made up (TWO_STEP).",
-	"JWT":                "This version does not make signed tokens of its own (JWT).",
 	"TBA":                "This version does not sign requests with OAuth 1.0 tokens (TBA).",
 	"APP":                "This version does not speak for an installed app (APP).",
 	"CUSTOM":             "This version does not speak for an installed app and its user (CUSTOM).",
 	"APP_STORE":          "This version does not sign with App Store keys (APP_STORE).",
 	"AWS_SIGV4":          "This version does not make AWS signatures (AWS_SIGV4).",
-	"SIGNATURE":          "This version does not make WSSE signatures (SIGNATURE).",
-	"BILL":               "This version does not keep sign-in sessions (BILL).",
 	"TABLEAU":            "This version does not keep sign-in sessions (TABLEAU).",
-	"INSTALL_PLUGIN":     "This version does not install plugins (INSTALL_PLUGIN).",
 	"MCP_OAUTH2":         "This version does not register clients with MCP servers (MCP_OAUTH2).",
 	"MCP_OAUTH2_GENERIC": "This version does not discover the endpoints of MCP servers (MCP_OAUTH2_GENERIC).",
 }
@@ -50,16 +45,12 @@ func unbuiltReason(name string, e *entry, builtin bool) string {
 	switch {
 	case unbuilt[e.AuthMode] != "":
 		return unbuilt[e.AuthMode]
-	case e.RequireCertificate:
-		return "This version does not present client certificates."
 	case e.Installation != "":
 		return "This version does not take installations that begin at the provider."
-	case e.TokenRequestAuthMethod == "private_key_jwt" || e.TokenAuthMethod == "private_key_jwt":
-		return "This version does not sign client assertions (private_key_jwt)."
+	case e.RequireCertificate && e.AuthMode != modeClientCredentials:
+		return "This version presents client certificates with client credentials alone (OAUTH2_CC)."
 	case e.BodyFormat == "xml":
 		return "This version does not send token requests in XML."
-	case e.Proxy != nil && e.Proxy.Body.Kind != 0:
-		return "This version does not put credentials into the body of each request."
 	case e.AuthMode == modeOAuth2 && responseType != "" && responseType != "code":
 		return "This version accepts no authorization answer other than a code."
 	case ownExchange[name] && !builtin && e.Usable == nil:
@@ -71,7 +62,7 @@ func unbuiltReason(name string, e *entry, builtin bool) string {
 // credentialType is the type of the credentials that a mode gives.
 func credentialType(e *entry) string {
 	switch e.AuthMode {
-	case "INSTALL_PLUGIN":
+	case modePlugin:
 		return e.AuthType
 	case "MCP_OAUTH2_GENERIC":
 		return "MCP_OAUTH2"

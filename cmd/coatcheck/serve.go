@@ -131,7 +131,7 @@ func (n *node) handler(p *program, stopping <-chan struct{}) (h http.Handler, cl
 		return nil, nil, err
 	}
 	out := proxy.New(proxy.Options{
-		Broker: n.broker, Transport: n.egress.ProxyTransport(), Reach: reach, LogOutput: p.stderr, Logger: n.log,
+		Broker: n.broker, Transport: n.egress.ProxyTransport(), Certified: n.egress.CertifiedProxy, Reach: reach, LogOutput: p.stderr, Logger: n.log,
 		Limits: proxy.Limits{MaxBody: l.ProxyBody, Global: l.ProxyConcurrent, PerConnection: l.ProxyPerConnection}, KeyLimit: perKey,
 	})
 	return web.New(web.Deps{

@@ -52,6 +52,8 @@ type Policy struct {
 	forward  dialer // to a target through the forward proxy; nil: there is none
 	proxy    *http.Transport
 	calls    *http.Transport
+
+	certifiedProxy, certifiedCalls *certified
 }
 
 // New makes a Policy. Its error names every entry of Allow that cannot be used, and why, and what is
@@ -80,6 +82,7 @@ func New(o Options) (*Policy, error) {
 	}
 	p.proxy = p.proxyTransport(o)
 	p.calls = p.callTransport(o)
+	p.certifiedProxy, p.certifiedCalls = newCertified(p.proxy), newCertified(p.calls)
 	return p, nil
 }
 

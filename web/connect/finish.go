@@ -46,7 +46,7 @@ func (u *UI) callback(w http.ResponseWriter, r *http.Request, who broker.Actor) 
 		return broker.ErrMethodNotAllowed // nothing that a browser does, and it would use the flow up
 	}
 	query := r.URL.Query()
-	cookie := u.jar.take(w, r, broker.FlowCookieName(query.Get("state")))
+	cookie := u.jar.take(w, r, broker.FlowCookieName(broker.StateIn(query)))
 	o, err := u.broker.FinishFlow(r.Context(), broker.Callback{
 		Query: query, Integration: r.PathValue("integration"), Browser: broker.NewSecret(cookie.Browser),
 		IP: who.IP, RequestID: who.RequestID,

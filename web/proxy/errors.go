@@ -46,6 +46,15 @@ type envelope struct {
 	Error detail `json:"error"`
 }
 
+// ofCertificate rewords what is wrong with a client certificate or its key; other errors are as they were.
+func ofCertificate(err error) error {
+	e := broker.AsError(err)
+	if !errors.Is(e, broker.ErrVariableInvalid) || e.Field != "client_certificate" && e.Field != "client_private_key" {
+		return err
+	}
+	return &refusal{cause: e, status: http.StatusBadRequest, code: "invalid_certificate_or_key_format", message: e.Msg}
+}
+
 // refuse answers with a failure.
 func (c *call) refuse(err error) {
 	c.transit = false

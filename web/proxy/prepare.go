@@ -66,7 +66,7 @@ func (c *call) prepare() error {
 		return err
 	}
 	if c.out, err = c.h.broker.Outbound(r.Context(), c.who, c.control.integration, c.control.connection); err != nil {
-		return err
+		return ofCertificate(err)
 	}
 	return c.depart(endpoint)
 }
@@ -83,6 +83,9 @@ func (c *call) underLimit() error {
 func (c *call) depart(endpoint string) error {
 	if err := c.aim(endpoint); err != nil {
 		return err
+	}
+	if c.h.certified == nil && c.out.Certificate() != nil {
+		return broker.ErrNotSupported.Saying("client certificates are not presented here")
 	}
 	if err := c.collect(); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"io"
 	"log"
 	"log/slog"
@@ -18,6 +19,9 @@ type Options struct {
 	// Transport makes all calls. It decides which addresses may be reached, must not follow redirects and should leave
 	// compressed bodies alone.
 	Transport http.RoundTripper
+	// Certified gives a transport that shows a client certificate, and is else the same. nil: connections that have one
+	// cannot be called through.
+	Certified func(*tls.Certificate) http.RoundTripper
 	// Reach says what a caller may learn of a call that brought no answer: egress_blocked, provider_unreachable or
 	// provider_timeout. nil knows the last two.
 	Reach func(error) *broker.Error
@@ -45,6 +49,7 @@ const maxKeptInAll = 64 << 20
 type Handler struct {
 	broker    *broker.Broker
 	transport http.RoundTripper
+	certified func(*tls.Certificate) http.RoundTripper // may be nil
 	reach     func(error) *broker.Error
 	limits    Limits
 	keyLimit  func(broker.APIKeyID) error // may be nil
@@ -61,7 +66,7 @@ type Handler struct {
 // New makes the proxy. Close it when the server that it is mounted in has stopped.
 func New(o Options) *Handler {
 	h := &Handler{
-		broker: o.Broker, transport: o.Transport, reach: o.Reach, limits: o.Limits.withDefaults(),
+		broker: o.Broker, transport: o.Transport, certified: o.Certified, reach: o.Reach, limits: o.Limits.withDefaults(),
 		keyLimit: o.KeyLimit, now: o.Now, log: o.Logger,
 	}
 	if h.reach == nil {

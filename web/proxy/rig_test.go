@@ -139,6 +139,15 @@ signed:
   token_url: IDP/access
   proxy:
     base_url: UPSTREAM
+certified:
+  display_name: Certified
+  categories: [test]
+  auth_mode: OAUTH2_CC
+  docs: IDP/docs
+  token_url: IDP/token
+  require_client_certificate: true
+  proxy:
+    base_url: UPSTREAM
 baseless:
   display_name: Baseless
   categories: [test]
@@ -260,7 +269,7 @@ func newBroker(t testing.TB, c broker.Catalogue, log io.Writer) *broker.Broker {
 			Hosts: []string{"files.example.com"},
 		})
 	}
-	for _, name := range []string{"keyed", "asked", "pathed", "baseless", "gone", "blocked"} {
+	for _, name := range []string{"keyed", "asked", "pathed", "baseless", "gone", "blocked", "certified"} {
 		declared[0].Integrations = append(declared[0].Integrations, broker.IntegrationInput{Key: name, Provider: name})
 	}
 	must(t, b.Declare(t.Context(), declared))

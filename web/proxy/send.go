@@ -32,7 +32,7 @@ func (c *call) RoundTrip(out *http.Request) (*http.Response, error) {
 		return nil, c.failure
 	}
 	for {
-		res, err := c.h.transport.RoundTrip(out)
+		res, err := c.transport().RoundTrip(out)
 		if err == nil && res.StatusCode >= 200 && res.StatusCode < 300 {
 			return c.taken(res), nil
 		}
@@ -52,6 +52,14 @@ func (c *call) RoundTrip(out *http.Request) (*http.Response, error) {
 		}
 		out = next
 	}
+}
+
+// transport gives what carries the call: one of its own, where the provider wants to see a certificate.
+func (c *call) transport() http.RoundTripper {
+	if cert := c.out.Certificate(); cert != nil {
+		return c.h.certified(cert)
+	}
+	return c.h.transport
 }
 
 // taken makes the answer the caller's. It is a copy without trailers: the transport writes those into the original when

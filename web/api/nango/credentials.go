@@ -23,6 +23,10 @@ const (
 	typeApp    = "APP"
 	typeCustom = "CUSTOM"
 	typeNone   = "NONE"
+	typeTwo    = "TWO_STEP"
+	typeJWT    = "JWT"
+	typeWSSE   = "SIGNATURE"
+	typeBill   = "BILL"
 )
 
 // revealed renders a connection with its credentials.
@@ -31,7 +35,15 @@ func revealed(r *broker.Revealed, refresh bool) (fullConnection, error) {
 	if refresh {
 		filter = encoded
 	}
-	credentials, err := filter(credentialsOf(r.Material))
+	shown := credentialsOf(r.Material)
+	if !refresh && shown["type"] == typeTwo {
+		raw, err := withoutText(rawOf(r.Material), r.Material.Refresh.Reveal())
+		if err != nil {
+			return fullConnection{}, err
+		}
+		shown["raw"] = raw
+	}
+	credentials, err := filter(shown)
 	if err != nil {
 		return fullConnection{}, err
 	}
@@ -77,13 +89,16 @@ func credentialsOf(m *broker.Material) map[string]any {
 	case typeClient:
 		out["token"] = m.Access.Reveal()
 		detail("client_id", "client_secret", "client_certificate", "client_private_key")
+	case typeBill:
+		out["session_id"] = m.Access.Reveal()
+		detail("username", "password", "organization_id", "dev_key", "user_id")
 	default:
-		out["token"] = m.Access.Reveal()
 		for name := range m.Details {
 			if !strings.Contains(name, ".") { // dotted ones belong elsewhere, as connection config does
 				detail(name)
 			}
 		}
+		out["type"], out["token"] = kind, m.Access.Reveal()
 	}
 	if !m.Refresh.IsZero() {
 		out["refresh_token"] = m.Refresh.Reveal()
@@ -91,7 +106,9 @@ func credentialsOf(m *broker.Material) map[string]any {
 	if !m.ExpiresAt.IsZero() {
 		out["expires_at"] = stamp(m.ExpiresAt)
 	}
-	out["raw"] = rawOf(m)
+	if kind != typeJWT && kind != typeWSSE { // nobody answered anything
+		out["raw"] = rawOf(m)
+	}
 	return out
 }
 
@@ -148,9 +165,26 @@ func withoutRefreshTokens(v map[string]any) (jsontext.Value, error) {
 	return out, nil
 }
 
-// strip walks the text once, whatever a provider has nested in it, and copies all but those members. Numbers keep all
-// their digits.
+// withoutText gives an answer without the members whose value is a text: some providers have names of their own for a
+// refresh token.
+func withoutText(raw jsontext.Value, text string) (jsontext.Value, error) {
+	if text == "" {
+		return raw, nil
+	}
+	out, err := without(raw, func(_ string, v jsontext.Value) bool { return v != nil && unquote(v) == text })
+	if err != nil {
+		return nil, broker.ErrInternal.Because(err)
+	}
+	return out, nil
+}
+
 func strip(raw jsontext.Value) (jsontext.Value, error) {
+	return without(raw, func(name string, _ jsontext.Value) bool { return isRefreshToken(name) })
+}
+
+// without walks the text once, whatever a provider has nested in it, and copies all but some members. Numbers keep all
+// their digits. drop is asked about each member's name, and about its text if it has one.
+func without(raw jsontext.Value, drop func(name string, text jsontext.Value) bool) (jsontext.Value, error) {
 	var out bytes.Buffer
 	d, e := jsontext.NewDecoder(bytes.NewReader(raw)), jsontext.NewEncoder(&out)
 	for {
@@ -161,8 +195,8 @@ func strip(raw jsontext.Value) (jsontext.Value, error) {
 		if err != nil {
 			return nil, err
 		}
-		if isName(d) && isRefreshToken(token.String()) {
-			err = d.SkipValue()
+		if isName(d) {
+			err = copyMember(e, d, token.String(), drop)
 		} else {
 			err = e.WriteToken(token)
 		}
@@ -170,6 +204,28 @@ func strip(raw jsontext.Value) (jsontext.Value, error) {
 			return nil, err
 		}
 	}
+}
+
+// copyMember copies a member whose name has just been read, or the beginning of its value, unless it is to be dropped.
+func copyMember(e *jsontext.Encoder, d *jsontext.Decoder, name string, drop func(name string, text jsontext.Value) bool) error {
+	var text jsontext.Value
+	if d.PeekKind() == jsontext.KindString {
+		v, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		text = v
+	}
+	switch dropped := drop(name, text); {
+	case dropped && text == nil:
+		return d.SkipValue()
+	case dropped:
+		return nil
+	}
+	if err := e.WriteToken(jsontext.String(name)); err != nil || text == nil {
+		return err
+	}
+	return e.WriteValue(text)
 }
 
 // isName reports whether the token that was just read is a member's name: names and values take turns.

@@ -1,6 +1,9 @@
 package nango_test
 
 import (
+	"bytes"
+	"io"
+	"net/http"
 	"os"
 	"testing"
 
@@ -12,6 +15,12 @@ import (
 const (
 	secretKey = apitest.Key
 	otherKey  = apitest.OtherKey
+)
+
+// What people sign in with. The first is the key of RFC 8032 section 7.1, test 2.
+const (
+	towerKey = "MC4CAQAwBQYDK2VwBCIEIEzNCJso/5banbbDRuwRTg9bijGfNaumJNqM9u1PuKb7"
+	pressKey = "k1:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 )
 
 // site is what the tests of every API share, and what these ones do with it.
@@ -29,10 +38,36 @@ func newSiteWith(t testing.TB, o apitest.Options) *site {
 	o.Catalogue, err = os.ReadFile("testdata/providers.yaml")
 	must(t, err)
 	o.Integrations, o.Others = integrations(), integrations()[:1]
+	if o.Provider == nil {
+		o.Provider = letIn
+	}
 	o.Declare = func(_, other *broker.DeclaredEnvironment) {
 		other.Webhook.Key = broker.NewSecret("a-signing-key-that-is-configured")
 	}
 	return &site{apitest.New(t, o)}
+}
+
+// letIn answers the sign-ins of tower and invoices, whose answers have no common form. A password that is wrong is refused.
+func letIn(w http.ResponseWriter, r *http.Request) bool {
+	answers := map[string]string{
+		"tower.test":            `{"data":{"token":"let-in","ttl":"1h","again":"once-more"},"region":"eu","refresh_token":"also"}`,
+		"gateway.invoices.test": `{"sessionId":"session-1","organizationId":"o-1","userId":"u-1","apiEndPoint":"https://x.test"}`,
+	}
+	answer, ours := answers[r.URL.Host]
+	if !ours {
+		return false
+	}
+	w.Header().Set("Content-Type", "application/json")
+	body, _ := io.ReadAll(r.Body)
+	switch {
+	case bytes.Contains(body, []byte(`"password":"wrong"`)):
+		w.WriteHeader(http.StatusUnauthorized)
+	case bytes.Contains(body, []byte(`"password":"mute"`)):
+		_, _ = io.WriteString(w, `{}`)
+	default:
+		_, _ = io.WriteString(w, answer)
+	}
+	return true
 }
 
 func must(t testing.TB, err error) {

@@ -108,7 +108,7 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 	case typeClient:
 		m.Access = broker.NewSecret(c.text("token", atLeast(1), atMost(4096)))
 		c.secret(m, "client_id", true, atLeast(1), atMost(255))
-		c.secret(m, "client_secret", true, atLeast(1), atMost(2048))
+		c.secret(m, "client_secret", !c.has("client_private_key"), atLeast(1), atMost(2048))
 		c.secret(m, "client_certificate", false, atMost(10_000))
 		c.secret(m, "client_private_key", false, atMost(10_000))
 		m.ExpiresAt = c.expiry()
@@ -121,7 +121,9 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 		m.Access = broker.NewSecret(c.text("oauth_token", atLeast(1), atMost(2048)))
 		c.secret(m, "oauth_token_secret", true, atLeast(1), atMost(2048))
 	case typeNone:
-	case typeTBA, typeApp, typeCustom, "JWT", "BILL", "TWO_STEP", "SIGNATURE", "AWS_SIGV4", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
+	case typeTwo, typeJWT, typeWSSE, typeBill:
+		c.signIn(m)
+	case typeTBA, typeApp, typeCustom, "AWS_SIGV4", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
 		return kind
 	default:
 		o.add(codeUnion, "Invalid input", "credentials", "type")
@@ -130,6 +132,35 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 	c.done()
 	in.Material = m
 	return ""
+}
+
+// signIn takes what a credential is made of that tokens are made of. With a token it is taken as it is; without, it gets
+// one. What we sign ourselves is signed anew: a token that somebody else signed would not be renewed in time.
+func (o *object) signIn(m *broker.Material) {
+	token := deref(o.maybe("token", atMost(maxToken)))
+	refresh := deref(o.maybe("refresh_token", atMost(maxToken)))
+	session := deref(o.maybe("session_id", atMost(maxToken)))
+	end := o.expiry()
+	answer, answered := o.take("raw", jsontext.KindBeginObject, false)
+	switch m.Type {
+	case typeTwo:
+		m.Access, m.Refresh, m.ExpiresAt = broker.NewSecret(token), broker.NewSecret(refresh), end
+	case typeBill:
+		m.Access, m.ExpiresAt = broker.NewSecret(session), end
+	}
+	if m.Answer = (broker.Secret{}); answered {
+		m.Answer = broker.NewSecret(string(answer))
+	}
+	read := (*object).anyTexts
+	switch m.Type {
+	case typeTwo:
+		read = readTwoStep
+	case typeJWT:
+		read = readKey
+	}
+	for name, value := range read(o) {
+		m.Details[name] = broker.NewSecret(value)
+	}
 }
 
 // details takes members into the credential's details.

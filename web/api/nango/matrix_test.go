@@ -92,12 +92,12 @@ var inQuery = map[string]apitest.Sample{
 	"POST /api-auth/basic/{providerConfigKey}":       {Target: "/api-auth/basic/ledger-prod", Body: `{"username":"u","password":""}`, Status: 200},
 	"POST /oauth2/auth/{providerConfigKey}":          {Target: "/oauth2/auth/robots-prod", Body: `{"client_id":"i","client_secret":"s"}`, Status: 200},
 	"POST /auth/unauthenticated/{providerConfigKey}": {Target: "/auth/unauthenticated/open-prod", Status: 200},
+	"POST /auth/jwt/{providerConfigKey}":             {Target: "/auth/jwt/press-prod", Body: `{"type":"JWT","privateKey":"` + pressKey + `"}`, Status: 200},
+	"POST /auth/two-step/{providerConfigKey}":        {Target: "/auth/two-step/tower-prod", Body: `{"type":"TWO_STEP","username":"ann","password":"p","assertionOption":{"privateKey":"` + towerKey + `"}}`, Status: 200},
+	"POST /auth/signature/{providerConfigKey}":       {Target: "/auth/signature/letters-prod", Body: `{"type":"SIGNATURE","username":"ann","password":"p"}`, Status: 200},
+	"POST /auth/bill/{providerConfigKey}":            {Target: "/auth/bill/invoices-prod", Body: `{"username":"ann","password":"p","organization_id":"o","dev_key":"d"}`, Status: 200},
 	// Their modes are not there yet.
 	"POST /auth/tba/{providerConfigKey}":       {Target: "/auth/tba/ours", Body: `{}`, Status: 400},
-	"POST /auth/jwt/{providerConfigKey}":       {Target: "/auth/jwt/ours", Body: `{}`, Status: 400},
-	"POST /auth/two-step/{providerConfigKey}":  {Target: "/auth/two-step/ours", Body: `{}`, Status: 400},
-	"POST /auth/signature/{providerConfigKey}": {Target: "/auth/signature/ours", Body: `{}`, Status: 400},
-	"POST /auth/bill/{providerConfigKey}":      {Target: "/auth/bill/ours", Body: `{}`, Status: 400},
 	"POST /auth/aws-sigv4/{providerConfigKey}": {Target: "/auth/aws-sigv4/ours", Body: `{}`, Status: 400},
 }
 
@@ -170,6 +170,9 @@ type matrix struct {
 func newMatrix(t *testing.T) *matrix {
 	t.Helper()
 	m := &matrix{site: newSite(t)}
+	for _, name := range []string{"press", "tower", "letters", "invoices"} {
+		m.Integrate(t, m.Env, broker.IntegrationInput{Key: name + "-prod", Provider: name})
+	}
 	m.Matrix = &apitest.Matrix{
 		Site: m.site.Site, Rows: nango.Surface(m.Broker).Routes, Samples: samples, Restore: m.restore,
 		Apart: func(row kit.Route) bool { return strings.HasPrefix(row.Auth.Name, "session in ") },

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/web/internal/kit"
 )
@@ -122,10 +124,10 @@ var submissions = []submission{
 	{"/oauth2/auth/{providerConfigKey}", typeClient, readClient},
 	{"/auth/unauthenticated/{providerConfigKey}", typeNone, nil},
 	{"/auth/tba/{providerConfigKey}", typeTBA, (*object).anyTexts},
-	{"/auth/jwt/{providerConfigKey}", "JWT", (*object).anyTexts},
-	{"/auth/two-step/{providerConfigKey}", "TWO_STEP", (*object).anyTexts},
-	{"/auth/signature/{providerConfigKey}", "SIGNATURE", (*object).anyTexts},
-	{"/auth/bill/{providerConfigKey}", "BILL", (*object).anyTexts},
+	{"/auth/jwt/{providerConfigKey}", typeJWT, readKey},
+	{"/auth/two-step/{providerConfigKey}", typeTwo, readTwoStep},
+	{"/auth/signature/{providerConfigKey}", typeWSSE, (*object).anyTexts},
+	{"/auth/bill/{providerConfigKey}", typeBill, (*object).anyTexts},
 	{"/auth/aws-sigv4/{providerConfigKey}", "AWS_SIGV4", (*object).anyTexts},
 }
 
@@ -141,11 +143,41 @@ func readClient(o *object) map[string]string {
 	return out
 }
 
-// anyTexts takes every member. Providers of these kinds name their own, and what they do not name is refused there.
+// anyTexts takes every member that is left, less the type. Providers of these kinds name their own, and what they do not
+// name is refused there.
 func (o *object) anyTexts() map[string]string {
 	out := make(map[string]string)
 	for _, name := range o.names {
-		out[name] = deref(o.maybe(name, atMost(maxToken)))
+		if o.taken[name] {
+			continue
+		}
+		if s := o.maybe(name, atMost(maxToken)); s != nil && name != "type" {
+			out[name] = *s
+		}
+	}
+	return out
+}
+
+// readTwoStep takes a sign-in. What its assertion is signed with stands apart.
+func readTwoStep(o *object) map[string]string {
+	apart := o.textMap("assertionOption", atMost(maxToken))
+	out := o.anyTexts()
+	for name, value := range apart {
+		out["assertionOption."+name] = value
+	}
+	return out
+}
+
+// readKey takes what tokens are signed with. A key of two parts may come as an object.
+func readKey(o *object) map[string]string {
+	const name = "privateKey"
+	var parts map[string]string
+	if o.members[name].Kind() == jsontext.KindBeginObject {
+		parts = o.textMap(name, atMost(maxToken))
+	}
+	out := o.anyTexts()
+	if parts != nil {
+		out[name] = parts["id"] + ":" + parts["secret"]
 	}
 	return out
 }
@@ -269,6 +301,12 @@ func submissionFailed(err error, s submission) error {
 		return called(e, http.StatusBadRequest, e.Code)
 	case errors.Is(e, broker.ErrTestFailed) && s.mode == typeClient:
 		return called(e, http.StatusBadRequest, "client_credentials_fetch_error")
+	case errors.Is(e, broker.ErrTestFailed) && s.mode == typeTwo:
+		code := "two_step_credentials_fetch_error"
+		if p := (*broker.ProviderError)(nil); errors.As(err, &p) && p.Status/100 == 2 {
+			code = "invalid_two_step_credentials"
+		}
+		return called(e, http.StatusBadRequest, code)
 	}
 	return err
 }
