@@ -35,6 +35,7 @@ type connecting struct {
 	making      *making
 	defaults    Defaults
 	secrets     flowSecrets // of a flow that is being finished
+	repaired    *Connection // where what it holds counts for its repair
 	ended       bool        // the flow has come to its end, whatever that is
 }
 
@@ -70,7 +71,8 @@ func (b *Broker) connecting(ctx context.Context, who Actor, key string) (*connec
 	if m.facts.NeedsClient && m.client.ID == "" {
 		return nil, ErrNotSupported.Saying("the integration has no client id yet; whoever runs this service has to set it")
 	}
-	return &connecting{session: s, environment: env, making: m, defaults: d}, nil
+	c := &connecting{session: s, environment: env, making: m, defaults: d}
+	return c, b.repair(ctx, c)
 }
 
 // bindSession takes over what the app's backend decided.

@@ -81,7 +81,9 @@ func (b *Broker) obtaining(ctx context.Context, who Actor, o *owner, i *Integrat
 // obtainByCode exchanges a code.
 func (b *Broker) obtainByCode(ctx context.Context, c *connecting, in ObtainInput) (*Outcome, error) {
 	a, ok := c.making.provider.(Authorizer)
-	if _, prepared := c.making.provider.(Preparer); !ok || prepared || !c.making.facts.Interactive {
+	_, prepared := c.making.provider.(Preparer)
+	_, discovers := c.making.provider.(Discoverer)
+	if !ok || prepared || discovers || !c.making.facts.Interactive {
 		return nil, ErrInvalidRequest.On("code").Saying("this provider has no authorization codes")
 	}
 	if len(in.Code) > maxCode || strings.ContainsFunc(in.Code+in.Verifier, unprintable) {

@@ -30,6 +30,8 @@ type Server struct {
 	// How we are known there, and prove it.
 	Client     ClientKind `json:"client,omitempty"`
 	ClientAuth string     `json:"client_auth,omitempty"` // client_secret_basic, client_secret_post or none
+	// RedirectURI is the one that the grant was asked with.
+	RedirectURI string `json:"redirect_uri,omitempty"`
 }
 
 // ClientKind says where the client of a sign-in comes from.
