@@ -80,7 +80,7 @@ func TestEveryFieldOfTheCommonFormatLoads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	usable := []string{"acme", "acme-again", "acme-early", "basic-provider", "cc-provider", "key-provider", "none", "oauth1"}
+	usable := []string{"acme", "acme-again", "acme-early", "basic-provider", "cc-provider", "key-provider", "mcp", "mcp-any", "none", "oauth1"}
 	var got []string
 	for _, name := range c.Names() {
 		p, _ := c.Provider(name)

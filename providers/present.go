@@ -153,7 +153,7 @@ func (b *base) expandBase(sc *scope) (*url.URL, error) {
 func (b *base) modeHeader(h *broker.Holding) string {
 	m := h.Material
 	switch b.spec.mode {
-	case modeOAuth2, modeClientCredentials:
+	case modeOAuth2, modeClientCredentials, modeMCP, modeMCPGeneric:
 		return "Bearer " + m.Access.Reveal()
 	case modeBasic:
 		pair := m.Details["username"].Reveal() + ":" + m.Details["password"].Reveal()

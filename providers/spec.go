@@ -21,6 +21,8 @@ const (
 	modeAPIKey            = "API_KEY"
 	modeBasic             = "BASIC"
 	modeNone              = "NONE"
+	modeMCP               = "MCP_OAUTH2"
+	modeMCPGeneric        = "MCP_OAUTH2_GENERIC"
 )
 
 // spec is an entry made ready for use: templates parsed, words turned into rules.
@@ -38,6 +40,7 @@ type spec struct {
 	authorize, token, refresh, api *urlTemplate
 
 	oauth1        *oauth1Spec // nil: another mode
+	mcp           *mcpSpec    // nil: another mode
 	authParams    []namedTemplate
 	tokenParams   []namedTemplate
 	refreshParams []namedTemplate
@@ -89,6 +92,7 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		node: n, deps: d, builtin: builtin,
 	}
 	c.general()
+	c.declareServer()
 	c.compileAllFields()
 	c.scripts()
 	if reason := unbuiltReason(name, e, builtin); reason != "" {
@@ -100,6 +104,7 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		c.compileToken()
 		c.compileAuthorization()
 		c.compileOAuth1()
+		c.compileMCP()
 		c.compileIdentity()
 		c.compileRevocation()
 		c.compileHosts()
@@ -337,10 +342,16 @@ func (c *compiler) makeFacts() *broker.Facts {
 		Template:    appendJSON(nil, c.node),
 		Interactive: slices.Contains(interactiveModes, e.AuthMode), NeedsClient: slices.Contains(clientModes, e.AuthMode),
 		Usable: len(c.reasons) == 0, UnusableReason: strings.Join(c.reasons, "; "),
-		AuthorizationURL: c.authorize.static(), TokenOrigin: originOf(c.token.static()), FreeHost: c.authorize.free(),
+		AuthorizationURL: c.authorize.static(), TokenOrigin: originOf(c.token.static()), FreeHost: c.authorize.free() || c.isMCP(),
 		RefreshBuffer: buffer, ServesBuffer: buffer, RefreshIdle: time.Duration(e.RefreshTokenIdle) * time.Second,
 		RevokesGrant: e.Revocation.WholeGrant, HasProxy: e.Proxy != nil, KeepsRefresh: e.AuthMode == modeOAuth2,
 		ForwardsWebhooks: e.WebhookScript != "", Issuer: e.Issuer,
+	}
+	if c.isMCP() {
+		f.NeedsClient, f.KeepsRefresh = e.ClientRegistration == "static", true
+	}
+	if c.mode == modeMCPGeneric {
+		f.ServerField, f.HasProxy = serverField, true
 	}
 	if e.CodeParam != "code" {
 		f.CodeParam = e.CodeParam

@@ -7,12 +7,12 @@ import (
 // allModes are the modes that the catalogue's format has.
 var allModes = []string{
 	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, "TWO_STEP", "JWT", modeOAuth1, "TBA", "APP", "CUSTOM",
-	"APP_STORE", "AWS_SIGV4", "SIGNATURE", "BILL", "TABLEAU", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+	"APP_STORE", "AWS_SIGV4", "SIGNATURE", "BILL", "TABLEAU", "INSTALL_PLUGIN", modeMCP, modeMCPGeneric,
 }
 
 // interactiveModes need the end user's browser.
 var interactiveModes = []string{
-	modeOAuth2, modeOAuth1, "APP", "CUSTOM", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+	modeOAuth2, modeOAuth1, "APP", "CUSTOM", "INSTALL_PLUGIN", modeMCP, modeMCPGeneric,
 }
 
 // clientModes need a client id that the integration has.
@@ -20,19 +20,17 @@ var clientModes = []string{modeOAuth2, modeOAuth1, "CUSTOM", "TBA"}
 
 // unbuilt says of the modes that are not built what they would take.
 var unbuilt = map[string]string{
-	"TWO_STEP":           "This version does not sign in with requests that a provider made up (TWO_STEP).",
-	"JWT":                "This version does not make signed tokens of its own (JWT).",
-	"TBA":                "This version does not sign requests with OAuth 1.0 tokens (TBA).",
-	"APP":                "This version does not speak for an installed app (APP).",
-	"CUSTOM":             "This version does not speak for an installed app and its user (CUSTOM).",
-	"APP_STORE":          "This version does not sign with App Store keys (APP_STORE).",
-	"AWS_SIGV4":          "This version does not make AWS signatures (AWS_SIGV4).",
-	"SIGNATURE":          "This version does not make WSSE signatures (SIGNATURE).",
-	"BILL":               "This version does not keep sign-in sessions (BILL).",
-	"TABLEAU":            "This version does not keep sign-in sessions (TABLEAU).",
-	"INSTALL_PLUGIN":     "This version does not install plugins (INSTALL_PLUGIN).",
-	"MCP_OAUTH2":         "This version does not register clients with MCP servers (MCP_OAUTH2).",
-	"MCP_OAUTH2_GENERIC": "This version does not discover the endpoints of MCP servers (MCP_OAUTH2_GENERIC).",
+	"TWO_STEP":       "This version does not sign in with requests that a provider made up (TWO_STEP).",
+	"JWT":            "This version does not make signed tokens of its own (JWT).",
+	"TBA":            "This version does not sign requests with OAuth 1.0 tokens (TBA).",
+	"APP":            "This version does not speak for an installed app (APP).",
+	"CUSTOM":         "This version does not speak for an installed app and its user (CUSTOM).",
+	"APP_STORE":      "This version does not sign with App Store keys (APP_STORE).",
+	"AWS_SIGV4":      "This version does not make AWS signatures (AWS_SIGV4).",
+	"SIGNATURE":      "This version does not make WSSE signatures (SIGNATURE).",
+	"BILL":           "This version does not keep sign-in sessions (BILL).",
+	"TABLEAU":        "This version does not keep sign-in sessions (TABLEAU).",
+	"INSTALL_PLUGIN": "This version does not install plugins (INSTALL_PLUGIN).",
 }
 
 // ownExchange are entries of the common format that work only with code which another program keeps under their names.
@@ -73,8 +71,8 @@ func credentialType(e *entry) string {
 	switch e.AuthMode {
 	case "INSTALL_PLUGIN":
 		return e.AuthType
-	case "MCP_OAUTH2_GENERIC":
-		return "MCP_OAUTH2"
+	case modeMCPGeneric:
+		return modeMCP
 	}
 	return e.AuthMode
 }

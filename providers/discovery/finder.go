@@ -35,8 +35,8 @@ type Finder struct {
 // maxURL is the length of the longest address that is believed.
 const maxURL = 2048
 
-// ping is a request that changes nothing, whatever the server thinks of it.
-const ping = `{"jsonrpc":"2.0","id":1,"method":"ping"}`
+// Ping is a request that changes nothing, whatever the server thinks of it.
+const Ping = `{"jsonrpc":"2.0","id":1,"method":"ping"}`
 
 // search is the search for one server's authorization server.
 type search struct {
@@ -78,7 +78,7 @@ const offline = "offline_access"
 
 // challenge asks the server for something, without a token.
 func (s *search) challenge(ctx context.Context) (Challenge, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.server.String(), strings.NewReader(ping))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.server.String(), strings.NewReader(Ping))
 	if err != nil {
 		return Challenge{}, broker.ErrURLNotAllowed
 	}
