@@ -88,8 +88,10 @@ func texts(n *yaml.Node) []string {
 func (p *mcpProvider) AuthorizeURL(r *broker.AuthorizeRequest) (string, error) {
 	h := &broker.Holding{Client: r.Client, Config: r.Config}
 	if r.Server == nil {
-		_, err := p.known(h)
-		return "", onlyDeclared(err)
+		if _, err := p.known(h); err != nil {
+			return "", onlyDeclared(err)
+		}
+		return "", nil
 	}
 	target, err := p.deps.checkURL(r.Server.Authorization, true)
 	if err != nil {
