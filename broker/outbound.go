@@ -265,6 +265,9 @@ func (o *Outbound) Integration() string { return o.integration.Key }
 // Base is where the provider's API stands. Nil: the entry has none.
 func (o *Outbound) Base() *url.URL { return o.presented.BaseURL }
 
+// OnlyBase reports whether calls go to the base URL itself and what is below it, and nowhere else on its host.
+func (o *Outbound) OnlyBase() bool { return o.presented.OnlyBase }
+
 // Hosts are the https hosts that a caller may name in place of the base's.
 func (o *Outbound) Hosts() []string {
 	if o.presented.OnlyBase {
