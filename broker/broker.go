@@ -58,6 +58,7 @@ type Broker struct {
 	snapshot  atomic.Pointer[snapshot]
 	foreign   atomic.Int64 // the store's count of other processes' writes, as of the snapshot
 
+	proposing  sync.Mutex
 	cache      *cache
 	reads      *readLog
 	owner      string // this process, in leases

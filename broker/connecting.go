@@ -59,6 +59,11 @@ func (b *Broker) connecting(ctx context.Context, who Actor, key string) (*connec
 	if _, ended := s.Ended(i.ID); ended {
 		return nil, ErrSessionCompleted
 	}
+	if s.Connection != "" { // nobody is asked for consent that nothing can come of
+		if _, err := b.store.Connection(ctx, who.Environment, s.Connection); err != nil {
+			return nil, onConnection(err)
+		}
+	}
 	m, err := b.newMaking(who, i)
 	if err != nil {
 		return nil, err
@@ -68,11 +73,19 @@ func (b *Broker) connecting(ctx context.Context, who Actor, key string) (*connec
 		return nil, err
 	}
 	m.bindSession(s, d)
-	if m.facts.NeedsClient && m.client.ID == "" {
-		return nil, ErrNotSupported.Saying("the integration has no client id yet; whoever runs this service has to set it")
+	if err := m.hasClient(); err != nil {
+		return nil, err
 	}
 	c := &connecting{session: s, environment: env, making: m, defaults: d}
 	return c, b.repair(ctx, c)
+}
+
+// hasClient refuses to send anybody to a provider that has to know our client, and could not.
+func (m *making) hasClient() error {
+	if m.facts.NeedsClient && m.client.ID == "" {
+		return ErrNotSupported.Saying("the integration has no client id yet; whoever runs this service has to set it")
+	}
+	return nil
 }
 
 // bindSession takes over what the app's backend decided.
@@ -163,10 +176,11 @@ type ConnectInput struct {
 	Channel string
 	// Landing is the path of ours that the browser goes on to in the end, which gets the flow's id; empty: the session's.
 	Landing string
-	// Callback is the path that the provider sends the browser back to; empty: [CallbackPath]. An integration that has an
+	// Callback is the path that the provider sends the browser back to; empty: the session's. An integration that has an
 	// address of its own keeps that.
 	Callback string
-	// Own makes the grant replace what the session's end user has of the integration, instead of standing beside it.
+	// Own makes the grant replace what the session's end user has of the integration, instead of standing beside it. A
+	// session can say so itself.
 	Own bool
 }
 

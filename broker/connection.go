@@ -50,6 +50,7 @@ type Connection struct {
 	Status      Status
 	Reason      string    // why it is not active
 	ErrorID     string    // names the failure, for support
+	ErrorCode   string    // what the provider called it, or we where it did not say; safe to show
 	ErrorAt     time.Time // when that was
 	EndUser     *EndUser
 	Tags        map[string]string
@@ -70,6 +71,7 @@ type Connection struct {
 	UpdatedAt    time.Time
 	AuthorizedAt time.Time // last connect or reconnect
 	VerifiedAt   time.Time // last time that the provider confirmed it
+	EndsAt       time.Time // when its credential runs out, if nothing renews that; zero: it does not, as far as is known
 	FetchedAt    time.Time // last time that somebody used it; written late, in batches
 }
 
@@ -112,10 +114,8 @@ func (c *Connection) Validate() error {
 		return ErrInternal.Saying("a connection needs an id, an environment and an integration")
 	case c.Key == "" || len(c.Key) > maxKey || !utf8.ValidString(c.Key) || strings.ContainsFunc(c.Key, unicode.IsControl):
 		return ErrInvalidRequest.Saying("a connection's id has 1 to 255 characters, and no control characters").On("connection_id")
-	case len(c.Name) > maxKey:
-		return ErrInvalidRequest.Saying("a connection's name has at most 255 characters").On("name")
 	}
-	return nil
+	return validName(c.Name)
 }
 
 // Connections lists the environment's connections, newest first. The filter's environment is set here.
@@ -124,7 +124,7 @@ func (b *Broker) Connections(ctx context.Context, who Actor, f ConnectionFilter)
 		return nil, err
 	}
 	f.Environment = who.Environment
-	return b.store.Connections(ctx, f)
+	return b.listed(ctx, f)
 }
 
 // Connection gives a connection without its credential. Errors: not_found naming integration or connection.
@@ -152,6 +152,7 @@ func (b *Broker) lookUp(ctx context.Context, who Actor, ref ConnectionRef) (*Con
 	if err != nil {
 		return nil, nil, onConnection(err)
 	}
+	current(b.Now(), c)
 	return c, i, nil
 }
 
@@ -164,6 +165,7 @@ func (b *Broker) lookUpByID(ctx context.Context, who Actor, id ConnectionID) (*C
 	if !ok || !i.DeletedAt.IsZero() {
 		return nil, nil, ErrNotFound.On("connection").Saying("there is no connection of that id")
 	}
+	current(b.Now(), c)
 	return c, i, nil
 }
 

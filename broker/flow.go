@@ -132,7 +132,7 @@ func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in Connec
 		ClientID: c.defaults.ClientID, ClientSecret: c.defaults.ClientSecret.Reveal(), RefreshToken: c.defaults.RefreshToken.Reveal(),
 	}
 	request := &AuthorizeRequest{
-		Client: c.making.client, Config: c.making.holding().Config, RedirectURI: b.serverRedirectURI(c, in.Callback),
+		Client: c.making.client, Config: c.making.holding().Config, RedirectURI: b.serverRedirectURI(c, cmp.Or(in.Callback, c.session.Callback)),
 		Verifier: secrets.Verifier, Nonce: secrets.Nonce, UserScopes: c.defaults.UserScopes, Params: c.defaults.AuthorizationParams,
 	}
 	if len(request.Params) == 0 {

@@ -84,21 +84,21 @@ func (b *Broker) askHealth(ctx context.Context, c *Connection, i *Integration) (
 	if cred, err = b.freshened(ctx, i, c, cred, RevealOptions{}); err != nil {
 		return cred, err
 	}
-	checked, err := b.verify(ctx, p, c, i, cred)
 	renewer, renewable := p.(Renewer)
 	if renewable {
-		m, failed := b.openMaterial(i.Environment, cred)
-		if failed != nil {
-			return cred, failed
+		m, err := b.openMaterial(i.Environment, cred)
+		if err != nil {
+			return cred, err
 		}
 		renewable = renewer.Renewable(m)
 	}
+	if !renewable && cred.hasExpired(b.Now()) { // the provider may take it all the same, but we do not send it any more
+		return cred, errRunOut
+	}
+	checked, err := b.verify(ctx, p, c, i, cred)
 	refused := isRefusal(err)
-	switch {
-	case err == nil && checked, err != nil && (!refused || !renewable):
+	if !renewable || err == nil && checked || err != nil && !refused {
 		return cred, err
-	case !renewable:
-		return cred, expiry(cred, b.Now())
 	}
 	fresh, err := b.renew(ctx, renewal{environment: c.Environment, connection: c.ID, than: cred.Version, why: rejected})
 	if err != nil || !refused {
@@ -108,12 +108,42 @@ func (b *Broker) askHealth(ctx context.Context, c *Connection, i *Integration) (
 	return fresh, err
 }
 
-// expiry is all that can be said of a credential that nobody can be asked about.
-func expiry(c *Credential, now time.Time) error {
-	if c.hasExpired(now) {
-		return ErrNeedsReauth.Saying("the credential has expired and there is nothing to renew it with")
+// errRunOut is the end of a credential.
+var errRunOut = ErrNeedsReauth.Saying("the credential has expired and there is nothing to renew it with")
+
+// codeOf names a failure as the provider did, or as we do where it did not say.
+func codeOf(err error) string {
+	var p *ProviderError
+	if errors.As(err, &p) && p.Code != "" {
+		return p.Code
 	}
-	return nil
+	return AsError(err).Code
+}
+
+// fail notes why a connection does not work.
+func (c *Connection) fail(s Status, reason, id, code string, at time.Time) {
+	c.Status, c.Reason, c.ErrorID, c.ErrorCode, c.ErrorAt = s, reason, id, code, at
+}
+
+// heal notes that it works.
+func (c *Connection) heal() { c.fail(Active, "", "", "", time.Time{}) }
+
+// current gives connections the status that they have by now: the end of a credential that nothing renews comes by itself,
+// and is written down when somebody meets it.
+func current(now time.Time, list ...*Connection) {
+	for _, c := range list {
+		if c.Status == Active && !c.EndsAt.IsZero() && !now.Before(c.EndsAt) {
+			c.Status = Expired
+		}
+	}
+}
+
+// listed lists connections as they are by now.
+func (b *Broker) listed(ctx context.Context, f ConnectionFilter) ([]*Connection, error) {
+	f.AsOf = b.Now()
+	list, err := b.store.Connections(ctx, f)
+	current(f.AsOf, list...)
+	return list, err
 }
 
 // isRefusal tells that the provider refused the credential from every other failure.
@@ -158,6 +188,7 @@ func (b *Broker) noteHealth(ctx context.Context, who Actor, id ConnectionID, ask
 		if err != nil {
 			return nil, onConnection(err)
 		}
+		current(b.Now(), c)
 		if asked != nil {
 			now, err := b.store.Credential(ctx, id)
 			if err != nil || now.Version > asked.Version {
@@ -187,12 +218,12 @@ func (c *Connection) judged(failure error, now time.Time) (result string) {
 	if failure == nil {
 		c.VerifiedAt = now
 		if c.Status == Failing && c.Reason == ReasonCheckFailed {
-			c.Status, c.Reason, c.ErrorID, c.ErrorAt = Active, "", "", time.Time{}
+			c.heal()
 		}
 		return "ok"
 	}
 	if c.Status == Active {
-		c.Status, c.Reason, c.ErrorID, c.ErrorAt = Failing, ReasonCheckFailed, uuid.NewString(), now
+		c.fail(Failing, ReasonCheckFailed, uuid.NewString(), codeOf(failure), now)
 	}
 	return AsError(failure).Code
 }
@@ -218,7 +249,7 @@ func (b *Broker) RefreshConnection(ctx context.Context, who Actor, ref Connectio
 	fresh, err := b.freshened(ctx, i, c, cred, RevealOptions{ForceRefresh: true})
 	var failed *RefreshError
 	switch {
-	case errors.As(err, &failed) && failed.Attempted && failed.Provider.Class == Transient:
+	case errors.As(err, &failed) && failed.Attempted && failed.Provider.Class != GrantLost: // that was noted
 		_, noted := b.noteHealth(context.WithoutCancel(ctx), who, c.ID, cred, "", err)
 		return nil, errors.Join(err, noted)
 	case err != nil:

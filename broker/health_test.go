@@ -113,3 +113,80 @@ func TestARenewalOnDemandTellsHowItWent(t *testing.T) {
 		t.Errorf("%d refresh tokens were spent twice", reused)
 	}
 }
+
+func TestTheEndOfACredentialIsTrueBeforeAnybodyMeetsIt(t *testing.T) {
+	r := newRig(t)
+	ends := r.importToken("ends", broker.Material{Access: broker.NewSecret("a-token"), ExpiresAt: r.clock.Now().Add(time.Hour)})
+	r.imported("renewable", time.Hour)
+	// Nothing runs in the background, so nothing is written down.
+	selected := func(s broker.Status) (keys []string) {
+		t.Helper()
+		list, err := r.broker.Connections(t.Context(), r.who, broker.ConnectionFilter{Statuses: []broker.Status{s}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range list {
+			if c.Status != s {
+				t.Errorf("%s among those that are %s: %s", c.Key, s, c.Status)
+			}
+			keys = append(keys, c.Key)
+		}
+		return keys
+	}
+	if got := selected(broker.Expired); len(got) != 0 {
+		t.Errorf("expired before the time: %v", got)
+	}
+	r.clock.advance(time.Hour)
+	if got := selected(broker.Expired); len(got) != 1 || got[0] != "ends" {
+		t.Errorf("expired: %v", got)
+	}
+	if got := selected(broker.Active); len(got) != 1 || got[0] != "renewable" {
+		t.Errorf("active: %v", got)
+	}
+	for _, ref := range []broker.ConnectionRef{{ID: ends.ID}, {Integration: "one", Key: "ends"}} {
+		if c, err := r.broker.Connection(t.Context(), r.who, ref); err != nil || c.Status != broker.Expired {
+			t.Errorf("%+v: %+v, %v", ref, c, err)
+		}
+	}
+	if h := r.verify(ends.ID); !errors.Is(h.Failure, broker.ErrNeedsReauth) || h.Connection.Status != broker.Expired {
+		t.Errorf("checked: %v, %s", h.Failure, h.Connection.Status)
+	}
+	if _, err := r.broker.RefreshConnection(t.Context(), r.who, broker.ConnectionRef{ID: ends.ID}); !errors.Is(err, broker.ErrNotSupported) {
+		t.Errorf("renewed: %v", err)
+	}
+	r.importToken("ends", broker.Material{Access: broker.NewSecret("another")}) // which lasts
+	if got := selected(broker.Expired); len(got) != 0 {
+		t.Errorf("expired with a new token: %v", got)
+	}
+}
+
+func TestAFailureKeepsTheProvidersCode(t *testing.T) {
+	r := newRig(t)
+	bad := r.typedConnection("refused")
+	if h := r.verify(bad.ID); h.Connection.ErrorCode != "unauthorized" {
+		t.Errorf("a check: %q", h.Connection.ErrorCode)
+	}
+	for name, p := range map[string]*broker.ProviderError{
+		"transient":   {Class: broker.Transient, Code: "down", Status: 503},
+		"our client":  {Class: broker.ClientRefused, Code: "invalid_client", Status: 401},
+		"lost grants": {Class: broker.GrantLost, Code: "invalid_grant", Status: 400},
+	} {
+		ref := r.imported(name, time.Hour)
+		r.provider.set(func(f *fakeProvider) { f.before = func(int) error { return p } })
+		if _, err := r.broker.RefreshConnection(t.Context(), r.who, ref); err == nil {
+			t.Fatalf("%s: renewed", name)
+		}
+		c, err := r.broker.Connection(t.Context(), r.who, ref)
+		if err != nil || c.Status != broker.Failing || c.ErrorCode != p.Code {
+			t.Errorf("%s: %s %q, %v", name, c.Status, c.ErrorCode, err)
+		}
+	}
+	r.provider.set(func(f *fakeProvider) { f.before = nil })
+	r.clock.advance(time.Hour)
+	for _, name := range []string{"transient", "our client"} {
+		c, err := r.broker.RefreshConnection(t.Context(), r.who, broker.ConnectionRef{Integration: "one", Key: name})
+		if err != nil || c.Status != broker.Active || c.ErrorCode != "" {
+			t.Errorf("%s, up again: %+v, %v", name, c, err)
+		}
+	}
+}

@@ -204,7 +204,7 @@ func (b *Broker) grant(m *making, old *Connection, version int64) (*Connection, 
 		}
 		return nil, nil, ErrAccountMismatch
 	}
-	c.Status, c.Reason, c.ErrorID, c.ErrorAt = Active, "", "", time.Time{}
+	c.heal()
 	c.UpdatedAt, c.AuthorizedAt, c.AskedScopes, c.Scopes = now, now, m.asked, m.material.Scopes
 	if m.set != nil {
 		m.set(c)
@@ -223,7 +223,11 @@ func (b *Broker) grant(m *making, old *Connection, version int64) (*Connection, 
 		return nil, nil, err
 	}
 	r, ok := m.provider.(Renewer)
-	schedule(m.facts, cred, ok && r.Renewable(m.material))
+	renewable := ok && r.Renewable(m.material)
+	schedule(m.facts, cred, renewable)
+	if c.EndsAt = cred.ExpiresAt; renewable {
+		c.EndsAt = time.Time{}
+	}
 	e := b.event(kind, c, "")
 	g := &Grant{Connection: c, Credential: cred, New: old == nil, From: version, Trail: Trail{
 		Audit: []AuditEntry{b.line(m.who, action, string(c.ID))}, Events: []Event{e}, Deliveries: b.tellGranted(&e, c, m.session),

@@ -209,7 +209,7 @@ func (b *Broker) outboundOf(p Provider, i *Integration, key string, t *Ticket) (
 	r, ok := p.(Renewer)
 	renewable := ok && (t.Renewable || r.Renewable(m))
 	if !renewable && !now.Before(end) {
-		return nil, false, ErrNeedsReauth.Saying("the credential has expired and there is nothing to renew it with")
+		return nil, false, errRunOut
 	}
 	if renewable {
 		f, life := p.Facts(), &Credential{ObtainedAt: t.ObtainedAt, ExpiresAt: t.ExpiresAt}

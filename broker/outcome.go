@@ -116,7 +116,7 @@ func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, m 
 	b.rouseCourier(f.Trail)
 	b.cache.spoil(t.connection.Integration, t.connection.Key)
 	if f.Status != "" {
-		t.connection.Status, t.connection.Reason, t.connection.ErrorID, t.connection.ErrorAt = f.Status, f.Reason, f.ErrorID, now
+		t.connection.fail(f.Status, f.Reason, f.ErrorID, f.Code, now)
 	}
 	return &RefreshError{Err: answer.Because(p), Attempted: true, Connection: t.connection, Provider: p}
 }

@@ -64,7 +64,7 @@ func (b *Broker) ownOf(ctx context.Context, o *owner, i *Integration) (*Connecti
 	if !i.Shared {
 		f.EndUser = o.id
 	}
-	list, err := b.store.Connections(ctx, f)
+	list, err := b.listed(ctx, f)
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
@@ -145,13 +145,14 @@ func (b *Broker) OwnConnections(ctx context.Context, who Actor, offset, limit in
 	if total, err = b.store.MatchingConnections(ctx, f); err != nil {
 		return nil, 0, err
 	}
-	list, err = b.store.Connections(ctx, f)
+	list, err = b.listed(ctx, f)
 	return list, total, err
 }
 
 // OwnSession makes a connect session in which the end user whom the backend names connects an integration, or connects it
-// again. Errors: those of OwnConnection, but that there is no connection yet.
-func (b *Broker) OwnSession(ctx context.Context, who Actor, integration, landing string) (*Session, Secret, error) {
+// again. Landing and callback are as in [Session]. Errors: those of OwnConnection, but that there is no connection yet;
+// user_mismatch where somebody else connected a shared integration.
+func (b *Broker) OwnSession(ctx context.Context, who Actor, integration, landing, callback string) (*Session, Secret, error) {
 	o, err := b.ownerOf(ctx, who, ScopeSessionsWrite)
 	if err != nil {
 		return nil, Secret{}, err
@@ -160,7 +161,7 @@ func (b *Broker) OwnSession(ctx context.Context, who Actor, integration, landing
 	if err != nil {
 		return nil, Secret{}, err
 	}
-	in := SessionInput{Integrations: []string{i.Key}, Landing: landing}
+	in := SessionInput{Integrations: []string{i.Key}, Landing: landing, Callback: callback, Own: true}
 	if o.id != "" {
 		in.EndUser = &EndUser{ID: o.id}
 	}
@@ -187,14 +188,18 @@ func (b *Broker) OwnIntegration(ctx context.Context, who Actor, name string) (*I
 	return i, b.factsOf(i), nil
 }
 
-// own lets the grant replace what the session's end user has of the integration, where that is asked for.
+// own lets the grant replace what the session's end user has of the integration, where that is asked for. Without an end
+// user there is nothing to replace but what all share: everybody else's would be found too.
 func (b *Broker) own(ctx context.Context, c *connecting, in ConnectInput) error {
-	if !in.Own || c.making.reconnect != "" || c.session == nil {
+	if !in.Own && !c.session.Own || c.making.reconnect != "" {
 		return nil
 	}
 	o := &owner{session: c.session}
 	if c.session.EndUser != nil {
 		o.id = c.session.EndUser.ID
+	}
+	if o.id == "" && !c.making.integration.Shared {
+		return ErrUserMismatch.Saying("the connect session names no end user, so nothing belongs to it")
 	}
 	return b.replaceOwn(ctx, c.making, o)
 }

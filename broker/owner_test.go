@@ -195,7 +195,7 @@ func TestASignInOfOnesOwnReplacesWhatOneHas(t *testing.T) {
 	if err != nil || o.Connection != first.ID || o.Landing != "/connect/ended" {
 		t.Errorf("%+v, %v", o, err)
 	}
-	_, token, err := r.broker.OwnSession(t.Context(), r.as("ann"), "one", "/connect/ended")
+	_, token, err := r.broker.OwnSession(t.Context(), r.as("ann"), "one", "/connect/ended", broker.SecondCallbackPath)
 	if err != nil {
 		t.Fatal(err)
 	}

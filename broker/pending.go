@@ -3,7 +3,10 @@ package broker
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -21,7 +24,8 @@ type Proposal struct {
 }
 
 // Propose makes a pending connection, whose id can be told before anybody has connected, and a session in which it has its
-// first success. Errors: not_found naming the integration, invalid_request, return_url_not_allowed.
+// first success. Errors: not_found naming the integration, not_supported where it cannot be connected to, invalid_request,
+// return_url_not_allowed.
 func (b *Broker) Propose(ctx context.Context, who Actor, p Proposal) (*Connection, *Session, Secret, error) {
 	if err := who.Allow(ScopeSessionsWrite); err != nil {
 		return nil, nil, Secret{}, err
@@ -37,11 +41,70 @@ func (b *Broker) Propose(ctx context.Context, who Actor, p Proposal) (*Connectio
 	if err := b.store.CreatePending(ctx, c, b.audited(who, "connection.propose", string(c.ID))); err != nil {
 		return nil, nil, Secret{}, err
 	}
-	s, token, err := b.CreateSession(ctx, who, SessionInput{
+	s, token, err := b.CreateSession(ctx, who, p.session(c))
+	return c, s, token, err
+}
+
+// session is what the connection is authorized in.
+func (p *Proposal) session(c *Connection) SessionInput {
+	return SessionInput{
 		EndUser: p.EndUser, Tags: p.Tags, ReturnURL: p.ReturnURL, Landing: p.Landing, Lifetime: p.Lifetime,
 		Reconnect: &ConnectionRef{ID: c.ID},
-	})
-	return c, s, token, err
+	}
+}
+
+// ProposeOnce proposes the one connection that an integration has for the app itself, without an end user. One that does not
+// work, or waits for its first success, is to be authorized again, and gets the proposal's name when it is; known tells that
+// it was there. Errors: those of Propose; conflict naming the connection, where one works.
+func (b *Broker) ProposeOnce(ctx context.Context, who Actor, p Proposal) (c *Connection, known bool, token Secret, err error) {
+	if err := who.Allow(ScopeSessionsWrite); err != nil {
+		return nil, false, Secret{}, err
+	}
+	p.EndUser = nil
+	i, err := b.integration(who, p.Integration)
+	if err != nil {
+		return nil, false, Secret{}, err
+	}
+	b.proposing.Lock() // or two who ask at the same time would find nothing, and make two
+	defer b.proposing.Unlock()
+	old, err := b.appsOwn(ctx, i)
+	switch {
+	case err != nil:
+		return nil, false, Secret{}, err
+	case old == nil:
+		c, _, token, err = b.Propose(ctx, who, p)
+		return c, false, token, err
+	case old.Status == Active:
+		return nil, true, Secret{}, ErrConflict.On("connection").Saying("the connection works; end it before it is authorized anew")
+	}
+	if _, err := b.proposed(who, p); err != nil { // whatever keeps a new one from being authorized
+		return nil, true, Secret{}, err
+	}
+	in := p.session(old)
+	in.ConnectionName = p.Name
+	_, token, err = b.CreateSession(ctx, who, in)
+	return old, true, token, err
+}
+
+// appsOwn finds the connection that an integration has without an end user: of several one that works, else the newest that
+// ever did, else the newest. nil: there is none.
+func (b *Broker) appsOwn(ctx context.Context, i *Integration) (*Connection, error) {
+	f := ConnectionFilter{
+		Environment: i.Environment, Integrations: []IntegrationID{i.ID}, Unowned: true, IncludePending: true, Limit: 1,
+	}
+	for _, f.Statuses = range [][]Status{{Active}, {Failing, Expired, Disconnected}, {Pending}} {
+		if list, err := b.listed(ctx, f); err != nil || len(list) > 0 {
+			return first(list), err
+		}
+	}
+	return nil, nil //nolint:nilnil // "none" is an answer, not a failure
+}
+
+func first(list []*Connection) *Connection {
+	if len(list) == 0 {
+		return nil
+	}
+	return list[0]
 }
 
 func orElse(err, otherwise error) error {
@@ -57,7 +120,11 @@ func (b *Broker) proposed(who Actor, p Proposal) (*Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := b.newMaking(who, i); err != nil {
+	m, err := b.newMaking(who, i)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.hasClient(); err != nil {
 		return nil, err
 	}
 	tags, err := ValidateTags(p.Tags)
@@ -71,6 +138,14 @@ func (b *Broker) proposed(who Actor, p Proposal) (*Connection, error) {
 		Tags: tags, Metadata: p.Metadata, CreatedAt: now, UpdatedAt: now,
 	}
 	return c, c.Validate()
+}
+
+// validName checks what people call a connection.
+func validName(name string) error {
+	if utf8.RuneCountInString(name) > maxKey || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		return ErrInvalidRequest.Saying("a connection's name has at most 255 characters, and no control characters").On("name")
+	}
+	return nil
 }
 
 // keepPending is how long a connection may wait for its first success: the links to it have long expired by then.
@@ -91,6 +166,7 @@ type FlowResult struct {
 	Status      FlowStatus   // succeeded or failed
 	Code        string       // why it failed
 	ReturnURL   string       // the session's; empty: it has none
+	Landing     string       // the page that the browser was sent on to
 }
 
 // resultShown is how long the result of a sign-in is told to whoever knows the flow's id, which is the browser that it
@@ -109,7 +185,7 @@ func (b *Broker) EndedFlow(ctx context.Context, id FlowID) (*FlowResult, error) 
 		return nil, ErrNotFound
 	}
 	s := b.snapshot.Load()
-	out := &FlowResult{Flow: f.ID, Connection: f.Connection, Status: f.Status, Code: f.Code}
+	out := &FlowResult{Flow: f.ID, Connection: f.Connection, Status: f.Status, Code: f.Code, Landing: f.Landing}
 	var known bool
 	if out.Integration, known = s.integrations[f.Integration]; !known {
 		return nil, ErrNotFound

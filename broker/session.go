@@ -50,6 +50,8 @@ type Session struct {
 	Connection         ConnectionID // the one that it repairs, or brings to its first success
 	First              bool         // Connection is pending: this is to be its first success
 	Landing            string       // a path of ours that the browser goes on to when a sign-in has ended; empty: it stays where it is told
+	Callback           string       // the path that providers send the browser back to; empty: [CallbackPath]
+	Own                bool         // what it connects replaces what its end user has of the integration
 	ConnectionName     string       // name of the connection that it makes
 	AllowAccountChange bool         // a reconnect may end in another account
 	AllowedOrigins     []string     // may frame the UI and get its messages; empty: the environment's
@@ -125,6 +127,8 @@ type SessionInput struct {
 	Reconnect          *ConnectionRef
 	AllowAccountChange bool
 	Landing            string
+	Callback           string
+	Own                bool
 }
 
 // CreateSession makes a connect session and gives its token, which is told only now.
@@ -139,7 +143,8 @@ func (b *Broker) CreateSession(ctx context.Context, who Actor, in SessionInput) 
 	s := &Session{
 		ID: SessionID(uuid.NewString()), Environment: env.ID, EndUser: in.EndUser, Tags: in.Tags, Integrations: in.Integrations,
 		AllowAccountChange: in.AllowAccountChange, AllowedOrigins: in.AllowedOrigins, ReturnURL: in.ReturnURL,
-		WebhookURL: in.WebhookURL, ConnectionName: in.ConnectionName, Landing: in.Landing, CreatedAt: b.Now(),
+		WebhookURL: in.WebhookURL, ConnectionName: in.ConnectionName, Landing: in.Landing, Callback: in.Callback,
+		Own: in.Own, CreatedAt: b.Now(),
 	}
 	if err := b.bindSession(ctx, who, env, s, in); err != nil {
 		return nil, Secret{}, err
@@ -166,6 +171,9 @@ func (b *Broker) bindSession(ctx context.Context, who Actor, env *Environment, s
 		return ErrInvalidRequest.Saying("a session lives for at most an hour").On("lifetime")
 	}
 	s.ExpiresAt = s.CreatedAt.Add(life)
+	if err := validName(in.ConnectionName); err != nil {
+		return err
+	}
 	for n, key := range in.Integrations {
 		if _, err := b.integration(who, key); err != nil {
 			return ErrInvalidRequest.Saying("there is no integration of that key").On("allowed_integrations." + strconv.Itoa(n))

@@ -120,12 +120,14 @@ type ConnectionFilter struct {
 	Key          string
 	Search       string // in key, end user's display name and e-mail; any case
 	EndUser      string
+	Unowned      bool // without an end user
 	Organization string
 	// OrIntegrations are those of which connections of any end user do, where one is named.
 	OrIntegrations []IntegrationID
 	Integrations   []IntegrationID
 	Tags           map[string]string // all of them
 	Statuses       []Status          // any of them
+	AsOf           time.Time         // statuses are as of then: an active one whose EndsAt has come is expired; zero: as stored
 	Limit          int               // zero: 100
 	Offset         int
 	IncludePending bool // connections that never had a success
@@ -191,7 +193,7 @@ type RefreshFailure struct {
 	Connection ConnectionID
 	Version    int64
 	Owner      string
-	Code       string
+	Code       string // becomes the connection's ErrorCode where Status is set
 	At         time.Time
 	NextAt     time.Time // next attempt in the background; zero: none
 	EraseAt    time.Time // when to erase the tokens, if no such time was set before; zero: never, for all this failure says

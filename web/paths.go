@@ -11,6 +11,9 @@ import (
 // id in another: POST /connections/metadata and GET /connections/{connectionId}.
 type paths map[string]*segment
 
+// restSuffix ends the path of a row that takes everything that follows.
+const restSuffix = ":.*}"
+
 // segment is a place in a path.
 type segment struct {
 	text   string              // as the row writes it
@@ -38,7 +41,7 @@ func (p paths) add(method string, row kit.Route) {
 func (s *segment) child(text string) *segment {
 	if strings.Contains(text, "{") {
 		if s.varied == nil {
-			s.varied = &segment{rest: strings.HasSuffix(text, ":.*}")}
+			s.varied = &segment{rest: strings.HasSuffix(text, restSuffix)}
 		}
 		return s.varied
 	}
@@ -52,18 +55,24 @@ func (s *segment) child(text string) *segment {
 	return s.fixed[key]
 }
 
-// fold gives a path, escaped as it was sent, in the form of its row. ok is false when no row of the method has it.
+// fold gives a path, escaped as it was sent, in the form of its row. ok is false when no row of the method has it. In what a
+// row takes whole, a slash at the end is a part of it.
 func (p paths) fold(method, path string) (folded string, row *kit.Route, ok bool) {
 	at, known := p[method]
 	if !known || !strings.HasPrefix(path, "/") {
 		return "", nil, false
 	}
-	parts := strings.Split(trimSlash(path)[1:], "/")
+	trimmed := trimSlash(path)
+	parts := strings.Split(trimmed[1:], "/")
 	row = at.match(parts)
 	if row == nil {
 		return "", nil, false
 	}
-	return "/" + strings.Join(parts, "/"), row, true
+	folded = "/" + strings.Join(parts, "/")
+	if strings.HasSuffix(row.Path, restSuffix) {
+		folded += path[len(trimmed):]
+	}
+	return folded, row, true
 }
 
 // match finds the row of the parts and writes the fixed ones as the row does. Fixed segments win over ids.
@@ -80,10 +89,10 @@ func (s *segment) match(parts []string) *kit.Route {
 		parts[0] = sent
 	}
 	switch {
+	case s.varied != nil && s.varied.rest:
+		return s.varied.row
 	case s.varied == nil || parts[0] == "":
 		return nil
-	case s.varied.rest:
-		return s.varied.row
 	}
 	return s.varied.match(parts[1:])
 }

@@ -40,6 +40,8 @@ func TestFold(t *testing.T) {
 		{"GET", "/Providers.JSON", "/providers.json"},
 		{"GET", "/images/Template-Logos/GitHub.svg", "/images/template-logos/GitHub.svg"},
 		{"GET", "/Static/js/App.js", "/static/js/App.js"},
+		{"GET", "/Static//a//b/", "/static//a//b/"}, // what is taken whole is left as it is
+		{"GET", "/static/", ""},
 		{"GET", "/A/B/D", "/a/B/d"}, // b is fixed, but leads nowhere: it is an id
 		{"GET", "/a/B/c", "/a/b/c"},
 		{"GET", "/", "/"},
@@ -79,7 +81,7 @@ func TestTwoRowsForOnePath(t *testing.T) {
 
 // FuzzFold looks for paths that fold to something that folds differently, or that touch an id.
 func FuzzFold(f *testing.F) {
-	for _, seed := range []string{"/connections/Ab", "/a/b/", "//", "/static/..%2f/x", "/connections/%"} {
+	for _, seed := range []string{"/connections/Ab", "/a/b/", "//", "/static/..%2f/x", "/static/a//", "/static///", "/connections/%"} {
 		f.Add(seed)
 	}
 	p := table()

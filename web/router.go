@@ -17,7 +17,8 @@ type router struct {
 	gate  *kit.Gate
 	paths paths
 	rows  map[endpoint]func() http.Handler
-	own   kit.Surface // tells the router's own failures
+	of    map[endpoint]*kit.Surface // whose row it is
+	own   kit.Surface               // tells the router's own failures
 }
 
 // endpoint is a row as a request finds it.
@@ -28,6 +29,7 @@ func newRouter(gate *kit.Gate, surfaces []kit.Surface) *router {
 		gate:  gate,
 		paths: make(paths),
 		rows:  make(map[endpoint]func() http.Handler),
+		of:    make(map[endpoint]*kit.Surface),
 		own:   kit.Surface{Name: "router"},
 	}
 	for _, s := range surfaces {
@@ -50,12 +52,13 @@ func (rt *router) mount(s *kit.Surface, row kit.Route) {
 		// As sent: an encoded slash belongs to an id, and nothing is cleaned by a redirect that loses the body.
 		m := mux.NewRouter().SkipClean(true).UseEncodedPath()
 		m.Handle(row.Path, withPathValues(rt.gate.Handler(s, row)))
-		m.NotFoundHandler = rt.refuse(broker.ErrNotFound) // not reached: the paths know what mux knows
+		m.NotFoundHandler = rt.refuse(&rt.own, broker.ErrNotFound) // not reached: the paths know what mux knows
 		return m
 	})
 	for _, method := range methods {
 		rt.paths.add(method, row)
 		rt.rows[endpoint{method, row.Path}] = handler
+		rt.of[endpoint{method, row.Path}] = s
 	}
 }
 
@@ -84,18 +87,29 @@ func (rt *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rows := rt.paths.all(sent)
 	switch {
 	case len(rows) == 0:
-		rt.refuse(broker.ErrNotFound).ServeHTTP(w, r)
+		rt.refuse(&rt.own, broker.ErrNotFound).ServeHTTP(w, r)
 	case r.Method == http.MethodOptions:
 		rt.gate.CORS.Preflight(w, r, rows)
 	default:
 		w.Header().Set("Allow", strings.Join(kit.Methods(rows), ", "))
-		rt.refuse(broker.ErrMethodNotAllowed).ServeHTTP(w, r)
+		rt.refuse(rt.teller(rows), broker.ErrMethodNotAllowed).ServeHTTP(w, r)
 	}
 }
 
+// teller gives the surface in whose words a refusal at the rows' path is told: the API's that has them all, or the router.
+func (rt *router) teller(rows []kit.Route) *kit.Surface {
+	s := rt.of[endpoint{rows[0].Method, rows[0].Path}]
+	for _, row := range rows {
+		if other := rt.of[endpoint{row.Method, row.Path}]; other != s || !s.JSON {
+			return &rt.own
+		}
+	}
+	return &kit.Surface{Name: s.Name, Fail: s.Fail}
+}
+
 // refuse answers with a failure, by the same way as every other.
-func (rt *router) refuse(err *broker.Error) http.Handler {
-	return rt.gate.Handler(&rt.own, kit.Route{
+func (rt *router) refuse(s *kit.Surface, err *broker.Error) http.Handler {
+	return rt.gate.Handler(s, kit.Route{
 		Auth:    kit.Auth{Check: func(*http.Request) (broker.Actor, error) { return broker.Actor{}, err }},
 		MaxBody: 1 << 62, // whatever it is, it is not read
 	})

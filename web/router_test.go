@@ -108,6 +108,30 @@ func TestRouting(t *testing.T) {
 	}
 }
 
+// A wrong method is told in the words of the API whose path it is; where pages or several surfaces have it, in the router's.
+func TestAWrongMethodIsToldAsItsAPIDoes(t *testing.T) {
+	said := func(word string) func(http.ResponseWriter, *http.Request, error) {
+		return func(w http.ResponseWriter, _ *http.Request, err error) {
+			kit.WriteBody(w, kit.Status(broker.AsError(err).Kind), "text/plain", []byte(word))
+		}
+	}
+	row := func(method, path string) kit.Route {
+		return kit.Route{Method: method, Path: path, Auth: kit.Public, Handle: shown()}
+	}
+	h := newRouter(&kit.Gate{Limiter: kit.NewLimiter(0, 0, time.Now)}, []kit.Surface{
+		{Name: "one", JSON: true, Fail: said("one"), Routes: []kit.Route{row("GET", "/one"), row("POST", "/one/"), row("GET", "/both")}},
+		{Name: "two", JSON: true, Fail: said("two"), Routes: []kit.Route{row("POST", "/both")}},
+		{Name: "pages", Fail: said("pages"), Routes: []kit.Route{row("GET", "/page")}},
+	})
+	for path, want := range map[string]string{"/one": "one", "/both": `"code":"method_not_allowed"`, "/page": `"code":"method_not_allowed"`} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodDelete, path, strings.NewReader("a=b")))
+		if w.Code != http.StatusMethodNotAllowed || !strings.Contains(w.Body.String(), want) || w.Header().Get("Allow") == "" {
+			t.Errorf("%s: got %d %s", path, w.Code, w.Body)
+		}
+	}
+}
+
 // What is logged is the path as it was sent.
 func TestLogHasThePathAsSent(t *testing.T) {
 	var log bytes.Buffer

@@ -18,6 +18,7 @@ import (
 	"github.com/coatcheck/coatcheck/web/api/nango"
 	"github.com/coatcheck/coatcheck/web/api/popup"
 	"github.com/coatcheck/coatcheck/web/internal/kit"
+	"github.com/coatcheck/coatcheck/web/openapi"
 )
 
 // Surface is one API or one set of pages. The alias lets those who put the process together name what only surfaces make.
@@ -69,17 +70,22 @@ func New(d Deps) http.Handler {
 
 // surfaces lists everything that is mounted beside the proxy.
 func surfaces(d Deps) []Surface {
-	all := append([]Surface{operations(d), nango.Surface(d.Broker)}, d.Pages...)
+	all := append([]Surface{operations(d), nango.Surface(d.Broker), openapi.Surface(d.Broker.PublicURL(), documents())}, d.Pages...)
 	if d.Connect == nil {
 		return all
 	}
 	all = append(all, popup.Surface(d.Broker), connections.Surface(d.Broker, d.Connect))
 	if d.Carrier != nil {
-		all = append(all, integrations.Surface(d.Broker, d.Connect, d.Carrier))
+		all = append(all, integrations.Surface(d.Broker, d.Carrier), integrations.SignIn(d.Broker, d.Connect))
 	}
 	return append(all, d.Connect.Surface(), nango.SignIn(nango.SignInDeps{
 		Broker: d.Broker, Pages: d.Connect, Origins: anyOrigin(d.Broker), Stopping: d.Stopping,
 	}))
+}
+
+// documents describe the APIs. Each is held against its surface by that package's own test.
+func documents() []openapi.Document {
+	return []openapi.Document{{Name: "nango", Source: nango.OpenAPI}}
 }
 
 // dispatcher takes the proxy's requests out before anything else looks at them.

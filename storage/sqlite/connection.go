@@ -11,10 +11,10 @@ import (
 )
 
 // connectionColumns are in the order of connectionFields.
-const connectionColumns = `c.number, c.id, i.environment, i.id, c.key, c.name, c.status, c.reason, c.error_id, c.error_at,
+const connectionColumns = `c.number, c.id, i.environment, i.id, c.key, c.name, c.status, c.reason, c.error_id, c.error_code, c.error_at,
 	c.end_user_id, c.end_user_email, c.end_user_name, c.end_user_tags, c.organization_id, c.organization_name, c.tags,
 	c.metadata, c.config, c.account, c.account_hash, c.grant_hash, ` + isDuplicate + `, c.asked_scopes, c.scopes,
-	c.webhook_url, c.revision, c.created_at, c.updated_at, c.authorized_at, c.verified_at, c.fetched_at`
+	c.webhook_url, c.revision, c.created_at, c.updated_at, c.authorized_at, c.verified_at, c.ends_at, c.fetched_at`
 
 // isDuplicate tells whether another connection is on the grant of c. It costs a look into an index, which says in most
 // cases that there is none.
@@ -32,10 +32,10 @@ func scanConnection(scan func(dest ...any) error) (*broker.Connection, error) {
 		tags                                            map[string]string
 	}
 	err := scan(&c.Number, (*string)(&c.ID), (*string)(&c.Environment), (*string)(&c.Integration), &c.Key, &c.Name,
-		(*string)(&c.Status), &c.Reason, &c.ErrorID, when(&c.ErrorAt), &user.id, &user.email, &user.name, doc(&user.tags),
+		(*string)(&c.Status), &c.Reason, &c.ErrorID, &c.ErrorCode, when(&c.ErrorAt), &user.id, &user.email, &user.name, doc(&user.tags),
 		&user.organization, &user.organizationName, doc(&c.Tags), &c.Metadata, &c.Config, sealed(&c.Account), &c.AccountHash,
 		&c.GrantHash, &c.DuplicateGrant, doc(&c.AskedScopes), doc(&c.Scopes), &c.WebhookURL, &c.Revision, when(&c.CreatedAt), when(&c.UpdatedAt),
-		when(&c.AuthorizedAt), when(&c.VerifiedAt), when(&c.FetchedAt))
+		when(&c.AuthorizedAt), when(&c.VerifiedAt), when(&c.EndsAt), when(&c.FetchedAt))
 	if err != nil {
 		return nil, err
 	}
@@ -56,10 +56,10 @@ func connectionValues(c *broker.Connection) []any {
 		organization, organizationName = u.OrganizationID, u.OrganizationName
 	}
 	return []any{
-		c.Key, c.Name, string(c.Status), c.Reason, c.ErrorID, micros(c.ErrorAt), id, email, name, tags, organization,
+		c.Key, c.Name, string(c.Status), c.Reason, c.ErrorID, c.ErrorCode, micros(c.ErrorAt), id, email, name, tags, organization,
 		organizationName, folded(c), dict(c.Tags), text(c.Metadata), text(c.Config), blob(c.Account), blob(c.AccountHash),
 		blob(c.GrantHash), list(c.AskedScopes), list(c.Scopes), c.WebhookURL, micros(c.CreatedAt), micros(c.UpdatedAt), micros(c.AuthorizedAt),
-		micros(c.VerifiedAt),
+		micros(c.VerifiedAt), micros(c.EndsAt),
 	}
 }
 
@@ -81,11 +81,11 @@ func insertConnection(tx *conn, c *broker.Connection) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return tx.insert(`INSERT INTO connections (key, name, status, reason, error_id, error_at, end_user_id, end_user_email,
+	return tx.insert(`INSERT INTO connections (key, name, status, reason, error_id, error_code, error_at, end_user_id, end_user_email,
 			end_user_name, end_user_tags, organization_id, organization_name, folded, tags, metadata, config, account,
 			account_hash, grant_hash, asked_scopes, scopes, webhook_url, created_at, updated_at, authorized_at, verified_at,
-			fetched_at, id, integration_number, environment_number, revision)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`,
+			ends_at, fetched_at, id, integration_number, environment_number, revision)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`,
 		append(connectionValues(c), micros(c.FetchedAt), string(c.ID), integration, environment)...)
 }
 
@@ -98,10 +98,11 @@ func updateConnection(tx *conn, c *broker.Connection) (number int64, err error) 
 	if err != nil {
 		return 0, err
 	}
-	n, err := tx.exec(`UPDATE connections SET (key, name, status, reason, error_id, error_at, end_user_id, end_user_email,
+	n, err := tx.exec(`UPDATE connections SET (key, name, status, reason, error_id, error_code, error_at, end_user_id, end_user_email,
 			end_user_name, end_user_tags, organization_id, organization_name, folded, tags, metadata, config, account,
-			account_hash, grant_hash, asked_scopes, scopes, webhook_url, created_at, updated_at, authorized_at, verified_at)
-			= (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?), revision = revision + 1
+			account_hash, grant_hash, asked_scopes, scopes, webhook_url, created_at, updated_at, authorized_at, verified_at,
+			ends_at)
+			= (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?), revision = revision + 1
 		WHERE number = ? AND revision = ?`, append(connectionValues(c), number, c.Revision)...)
 	if err == nil && n == 0 {
 		err = broker.ErrConflict
@@ -336,6 +337,9 @@ func conditions(f *broker.ConnectionFilter) (where string, args []any) {
 	case f.EndUser != "":
 		add("c.end_user_id = ?", f.EndUser)
 	}
+	if f.Unowned {
+		add("c.end_user_id IS NULL")
+	}
 	if f.Organization != "" {
 		add("c.organization_id = ?", f.Organization)
 	}
@@ -343,7 +347,11 @@ func conditions(f *broker.ConnectionFilter) (where string, args []any) {
 		add("i.id IN (SELECT value FROM json_each(?))", list(f.Integrations))
 	}
 	if len(f.Statuses) > 0 {
-		add("c.status IN (SELECT value FROM json_each(?))", list(f.Statuses))
+		status, values := "c.status", []any{list(f.Statuses)}
+		if !f.AsOf.IsZero() {
+			status, values = "iif(c.status = 'active' AND c.ends_at <= ?, 'expired', c.status)", append([]any{micros(f.AsOf)}, values...)
+		}
+		add(status+" IN (SELECT value FROM json_each(?))", values...)
 	}
 	if len(f.Tags) > 0 {
 		add(`NOT EXISTS (SELECT 1 FROM json_each(?) AS want

@@ -134,7 +134,7 @@ func (d *DB) SwapCredential(ctx context.Context, s *broker.Swap) error {
 	return d.write(ctx, "swap credential", func(tx *conn) error {
 		var number int64
 		var settled bool
-		err := tx.row(`SELECT number, status = 'active' AND reason = '' AND error_id = '' AND error_at IS NULL
+		err := tx.row(`SELECT number, status = 'active' AND reason = '' AND error_id = '' AND error_code = '' AND error_at IS NULL
 			FROM connections WHERE id = ?`, []any{string(s.Connection)}, &number, &settled)
 		if err != nil {
 			return err
@@ -165,9 +165,9 @@ func (d *DB) SwapCredential(ctx context.Context, s *broker.Swap) error {
 // activate makes a connection active and gives it what came with a renewed token. One that is as it should be is not
 // written: most renewals change the credential alone, and a change would cost the connection's editors a conflict.
 func activate(tx *conn, number int64, s *broker.Swap, now time.Time) error {
-	_, err := tx.exec(`UPDATE connections SET status = 'active', reason = '', error_id = '', error_at = NULL,
+	_, err := tx.exec(`UPDATE connections SET status = 'active', reason = '', error_id = '', error_code = '', error_at = NULL,
 			config = coalesce(?2, config), scopes = coalesce(?3, scopes), updated_at = ?4, revision = revision + 1
-		WHERE number = ?1 AND (status <> 'active' OR reason <> '' OR error_id <> '' OR error_at IS NOT NULL
+		WHERE number = ?1 AND (status <> 'active' OR reason <> '' OR error_id <> '' OR error_code <> '' OR error_at IS NOT NULL
 			OR config IS NOT coalesce(?2, config) OR scopes IS NOT coalesce(?3, scopes))`,
 		number, text(s.Config), list(s.Scopes), micros(now))
 	return err
@@ -212,9 +212,9 @@ func recordFailure(tx *conn, number int64, f *broker.RefreshFailure) error {
 	if f.Status == "" {
 		return nil
 	}
-	_, err = tx.exec(`UPDATE connections SET status = ?, reason = ?, error_id = ?, error_at = ?, updated_at = ?,
+	_, err = tx.exec(`UPDATE connections SET status = ?, reason = ?, error_id = ?, error_code = ?, error_at = ?, updated_at = ?,
 		revision = revision + 1 WHERE number = ?`,
-		string(f.Status), f.Reason, f.ErrorID, micros(f.At), micros(f.At), number)
+		string(f.Status), f.Reason, f.ErrorID, f.Code, micros(f.At), micros(f.At), number)
 	return err
 }
 

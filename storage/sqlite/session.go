@@ -27,11 +27,11 @@ func (d *DB) CreateSession(ctx context.Context, s *broker.Session, t broker.Trai
 			user = encode((*endUser)(s.EndUser))
 		}
 		_, err := tx.exec(`INSERT INTO sessions (id, environment, token_hash, end_user, tags, integrations, connection, first,
-				landing, connection_name, allow_account_change, allowed_origins, return_url, webhook_url, defaults, starts, created_at,
+				landing, callback, own, connection_name, allow_account_change, allowed_origins, return_url, webhook_url, defaults, starts, created_at,
 				expires_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 			string(s.ID), string(s.Environment), s.TokenHash, user, dict(s.Tags), list(s.Integrations), string(s.Connection), s.First,
-			s.Landing, s.ConnectionName, s.AllowAccountChange, list(s.AllowedOrigins), s.ReturnURL, s.WebhookURL, blob(s.Defaults),
+			s.Landing, s.Callback, s.Own, s.ConnectionName, s.AllowAccountChange, list(s.AllowedOrigins), s.ReturnURL, s.WebhookURL, blob(s.Defaults),
 			s.Starts, micros(s.CreatedAt), micros(s.ExpiresAt))
 		if err != nil {
 			return err
@@ -40,8 +40,8 @@ func (d *DB) CreateSession(ctx context.Context, s *broker.Session, t broker.Trai
 	})
 }
 
-const selectSession = `SELECT id, environment, token_hash, end_user, tags, integrations, connection, first, landing, connection_name,
-	allow_account_change, allowed_origins, return_url, webhook_url, defaults, starts, created_at, expires_at FROM sessions `
+const selectSession = `SELECT id, environment, token_hash, end_user, tags, integrations, connection, first, landing, callback, own,
+	connection_name, allow_account_change, allowed_origins, return_url, webhook_url, defaults, starts, created_at, expires_at FROM sessions `
 
 // SessionByHash implements [broker.SessionStore].
 func (d *DB) SessionByHash(ctx context.Context, hash []byte) (*broker.Session, error) {
@@ -66,7 +66,8 @@ func (d *DB) session(ctx context.Context, query string, key any) (*broker.Sessio
 	err := d.read(ctx, "read session", func(c *conn) error {
 		var user *endUser
 		err := c.row(query, []any{key}, (*string)(&s.ID), (*string)(&s.Environment), &s.TokenHash, doc(&user), doc(&s.Tags),
-			doc(&s.Integrations), (*string)(&s.Connection), &s.First, &s.Landing, &s.ConnectionName, &s.AllowAccountChange, doc(&s.AllowedOrigins),
+			doc(&s.Integrations), (*string)(&s.Connection), &s.First, &s.Landing, &s.Callback, &s.Own, &s.ConnectionName,
+			&s.AllowAccountChange, doc(&s.AllowedOrigins),
 			&s.ReturnURL, &s.WebhookURL, sealed(&s.Defaults), &s.Starts, when(&s.CreatedAt), when(&s.ExpiresAt))
 		if err != nil {
 			return err

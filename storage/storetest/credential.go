@@ -81,8 +81,8 @@ var credentialTests = map[string]func(*fixture){
 		want.Failures, want.FailedAt, want.FailingSince, want.FailCode = 0, time.Time{}, time.Time{}, ""
 		want.LeaseOwner, want.LeaseUntil, want.AttemptAt, want.EraseAt = "", time.Time{}, time.Time{}, time.Time{}
 		f.same(cred, &want)
-		if got.Status != broker.Active || got.Reason != "" || got.ErrorID != "" || !got.ErrorAt.IsZero() {
-			f.Errorf("the connection is %s: %q %q %s", got.Status, got.Reason, got.ErrorID, got.ErrorAt)
+		if got.Status != broker.Active || got.Reason+got.ErrorID+got.ErrorCode != "" || !got.ErrorAt.IsZero() {
+			f.Errorf("the connection is %s: %q %q %q %s", got.Status, got.Reason, got.ErrorID, got.ErrorCode, got.ErrorAt)
 		}
 		f.same(got.Config, c.Config)
 		f.same(got.Scopes, c.Scopes)
@@ -159,7 +159,7 @@ var credentialTests = map[string]func(*fixture){
 			!cred.FailedAt.Equal(first.Add(time.Minute)) || !cred.RefreshAt.Equal(first.Add(time.Minute+time.Hour)) {
 			f.Errorf("the failures read %+v", cred)
 		}
-		if got.Status != broker.Failing || got.Reason != broker.ReasonNeedsReauth || got.ErrorID != "error-id" ||
+		if got.Status != broker.Failing || got.Reason != broker.ReasonNeedsReauth || got.ErrorID != "error-id" || got.ErrorCode != "invalid_grant" ||
 			!got.ErrorAt.Equal(first.Add(time.Minute)) || got.Revision != 3 {
 			f.Errorf("the connection reads %+v", got)
 		}

@@ -77,6 +77,33 @@ var listTests = map[string]func(*fixture){
 		f.lists(broker.ConnectionFilter{}, "active")
 		f.lists(broker.ConnectionFilter{IncludePending: true}, "pending", "active")
 	},
+	"by statuses, as they were or as of some time": func(f *fixture) {
+		end := f.now().Add(time.Hour)
+		ends := func(c *broker.Connection) { c.EndsAt = end }
+		f.keyed("for ever", nil)
+		f.keyed("ends", ends)
+		f.keyed("failed before", func(c *broker.Connection) { ends(c); c.Status = broker.Failing })
+		f.keyed("ended", func(c *broker.Connection) { c.Status = broker.Expired })
+		active, expired := []broker.Status{broker.Active}, []broker.Status{broker.Expired}
+		for _, at := range []time.Time{{}, end.Add(-time.Microsecond)} {
+			f.lists(broker.ConnectionFilter{Statuses: active, AsOf: at}, "ends", "for ever")
+			f.lists(broker.ConnectionFilter{Statuses: expired, AsOf: at}, "ended")
+		}
+		f.lists(broker.ConnectionFilter{Statuses: active, AsOf: end}, "for ever")
+		f.lists(broker.ConnectionFilter{Statuses: expired, AsOf: end}, "ended", "ends")
+		f.lists(broker.ConnectionFilter{Statuses: append(expired, broker.Failing), AsOf: end}, "ended", "failed before", "ends")
+		f.lists(broker.ConnectionFilter{AsOf: end}, "ended", "failed before", "ends", "for ever")
+		if n, err := f.b.MatchingConnections(f.ctx, broker.ConnectionFilter{Environment: f.env.ID, Statuses: expired, AsOf: end}); err != nil || n != 2 {
+			f.Errorf("counted %d, %v", n, err)
+		}
+	},
+	"without an end user": func(f *fixture) {
+		f.keyed("nobody's", nil)
+		f.keyed("ann's", func(c *broker.Connection) { c.EndUser = &broker.EndUser{ID: "ann"} })
+		f.keyed("somebody's", func(c *broker.Connection) { c.EndUser = &broker.EndUser{DisplayName: "Bob"} })
+		f.lists(broker.ConnectionFilter{Unowned: true}, "nobody's")
+		f.lists(broker.ConnectionFilter{Unowned: true, Statuses: []broker.Status{broker.Failing}})
+	},
 	"by key": func(f *fixture) {
 		f.keyed("one", nil)
 		f.keyed("two", nil)

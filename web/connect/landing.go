@@ -3,6 +3,7 @@ package connect
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,9 +24,7 @@ func goOn(w http.ResponseWriter, r *http.Request, landing string, flow broker.Fl
 		redirect(w, target, nil)
 		return
 	}
-	headers(w, "default-src 'none'; frame-ancestors 'none'")
-	w.Header().Set("Location", target)
-	w.WriteHeader(http.StatusFound)
+	redirectBy(w, http.StatusFound, target, nil)
 }
 
 // endedSignIn tells how a sign-in ended. The address holds an id that only this browser was told.
@@ -61,7 +60,8 @@ type kept struct {
 	SetAt int64  `json:"t"`
 }
 
-// Keep implements [kit.Starter].
+// Keep implements [kit.Starter]. The page that it leads to has to learn which origin sent the browser, since that decides
+// whether a click is needed. A redirect's policy is about that origin's address: ours, with the token, is told to nobody.
 func (u *UI) Keep(w http.ResponseWriter, r *http.Request, token string) error {
 	name, path := u.jar.name(keptCookie), r.URL.EscapedPath()
 	value, err := securecookie.EncodeMulti(name, kept{token, path, u.broker.Now().Unix()}, u.jar.codecs...)
@@ -70,6 +70,7 @@ func (u *UI) Keep(w http.ResponseWriter, r *http.Request, token string) error {
 	}
 	u.jar.write(w, name, value, keptAge)
 	headers(w, "default-src 'none'; frame-ancestors 'none'")
+	w.Header().Set("Referrer-Policy", "strict-origin")
 	w.Header().Set("Location", path)
 	w.WriteHeader(http.StatusFound)
 	return nil
@@ -92,14 +93,15 @@ func (u *UI) Kept(r *http.Request) string {
 	return k.Token
 }
 
+// straight reports whether there is nothing to do but to go to the provider.
+func straight(form *broker.ConnectForm) bool {
+	return form.Facts.Interactive && !slices.ContainsFunc(form.Ask, func(f broker.Field) bool { return !f.Optional })
+}
+
 // Address gives the link by which a browser begins what a session is for: straight to the provider where that is all there
 // is to do, and to a form where something has to be typed first.
 func (u *UI) Address(form *broker.ConnectForm, token string) string {
-	straight := form.Facts.Interactive
-	for _, f := range form.Ask {
-		straight = straight && f.Optional
-	}
-	if straight {
+	if straight(form) {
 		return u.broker.PublicURL() + "/oauth/connect/" + url.PathEscape(form.Integration.Key) + "?" + kit.ParamSession + "=" + url.QueryEscape(token)
 	}
 	return u.broker.PublicURL() + formPath(form.Integration.Key) + "?" + paramToken + "=" + url.QueryEscape(token)

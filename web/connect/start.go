@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -28,11 +29,7 @@ func (u *UI) submit(w http.ResponseWriter, r *http.Request, who broker.Actor) er
 		return err
 	}
 	typed := typedFields(form.Ask, r.PostForm)
-	if form.Facts.Interactive {
-		err = u.leave(w, r, who, l, form, kit.Start{Token: token, Key: key, Fields: typed, Channel: l.Attempt})
-	} else {
-		err = u.store(w, r, who, l, form, token, typed)
-	}
+	err = u.begin(w, r, who, l, form, kit.Start{Token: token, Key: key, Fields: typed, Channel: l.Attempt})
 	if err == nil {
 		return nil
 	}
@@ -40,9 +37,22 @@ func (u *UI) submit(w http.ResponseWriter, r *http.Request, who broker.Actor) er
 	if !correctable(refusal) {
 		return &stopped{err: err, app: form.Environment.Label(), provider: formName(form)}
 	}
+	u.refused(w, r, refusal)
+	return u.showForm(w, r, who, visit{look: l, token: token, key: key, typed: typed, refusal: refusal})
+}
+
+// begin does what the button is for.
+func (u *UI) begin(w http.ResponseWriter, r *http.Request, who broker.Actor, l look, f *broker.ConnectForm, s kit.Start) error {
+	if f.Facts.Interactive {
+		return u.leave(w, r, who, l, f, s)
+	}
+	return u.store(w, r, who, l, f, s)
+}
+
+// refused notes why a form is shown again.
+func (u *UI) refused(w http.ResponseWriter, r *http.Request, refusal *broker.Error) {
 	w.Header().Set(kit.HeaderErrorCode, refusal.Code)
 	kit.EventOf(r).Note(slog.String("code", refusal.Code))
-	return u.showForm(w, r, who, visit{look: l, token: token, key: key, typed: typed, refusal: refusal})
 }
 
 // correctable reports whether sending the form again can help, so that it is shown again.
@@ -98,7 +108,7 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, l l
 		return broker.ErrInternal.Because(err)
 	}
 	if r.Method == http.MethodGet || r.Header.Get("Sec-Fetch-Mode") == "" {
-		redirect(w, target.String(), nil)
+		redirectBy(w, cmp.Or(s.Status, http.StatusSeeOther), target.String(), nil)
 		return nil
 	}
 	say := func(text string) string { return fill(text, "{provider}", formName(f), "{host}", target.Hostname()) }
@@ -128,8 +138,8 @@ type note struct {
 const noteName = "note"
 
 // store makes a connection of what was typed and goes on to the page that says so, which can be loaded again.
-func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, l look, f *broker.ConnectForm, token string, typed map[string]string) error {
-	o, err := u.broker.Connect(r.Context(), who, f.Integration.Key, broker.ConnectInput{Fields: typed})
+func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, l look, f *broker.ConnectForm, s kit.Start) error {
+	o, err := u.broker.Connect(r.Context(), who, f.Integration.Key, broker.ConnectInput{Fields: s.Fields, Landing: s.Landing, Own: s.Own})
 	if err != nil {
 		return err
 	}
@@ -141,6 +151,6 @@ func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, l l
 	if err != nil {
 		return broker.ErrInternal.Because(err)
 	}
-	redirect(w, l.address(formPath(f.Integration.Key)+"/done", token, param{paramNote, text}), l.ancestors)
+	redirect(w, l.address(formPath(f.Integration.Key)+"/done", s.Token, param{paramNote, text}), l.ancestors)
 	return nil
 }

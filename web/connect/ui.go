@@ -176,9 +176,14 @@ func headers(w http.ResponseWriter, csp string) {
 
 // redirect sends the browser on after a form, with a GET.
 func redirect(w http.ResponseWriter, target string, ancestors []string) {
+	redirectBy(w, http.StatusSeeOther, target, ancestors)
+}
+
+// redirectBy sends the browser on by a redirect of that status.
+func redirectBy(w http.ResponseWriter, status int, target string, ancestors []string) {
 	headers(w, "default-src 'none'; frame-ancestors "+sources(ancestors))
 	w.Header().Set("Location", target)
-	w.WriteHeader(http.StatusSeeOther)
+	w.WriteHeader(status)
 }
 
 func newNonce() string {

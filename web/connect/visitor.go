@@ -1,6 +1,7 @@
 package connect
 
 import (
+	"cmp"
 	"net/http"
 	"net/url"
 	"strings"
@@ -12,17 +13,17 @@ import (
 )
 
 // Start begins a sign-in for a surface that has no pages. The browser goes on to the provider at once where it is plain
-// who wants that; otherwise to a page that says who asks for what, and has a button. Its address holds no token that
-// others could use: it is sealed. Errors: those of [broker.Broker.StartFlow].
+// who wants that; otherwise to a page that says who asks for what, and has a button, and fields if Ask is set. Its address
+// holds no token that others could use: it is sealed. Errors: those of [broker.Broker.StartFlow].
 func (u *UI) Start(w http.ResponseWriter, r *http.Request, who broker.Actor, s kit.Start) error {
 	form, err := u.broker.ConnectForm(r.Context(), who, s.Key)
 	if err != nil {
 		return u.stop(r, who, s.Key, err)
 	}
-	if !form.Facts.Interactive {
+	if !form.Facts.Interactive && !s.Ask {
 		return u.stop(r, who, s.Key, broker.ErrNotSupported.Saying("this provider is not connected to in a browser window"))
 	}
-	if u.mayLeave(r, form) {
+	if (straight(form) || !s.Ask) && u.mayLeave(r, form) {
 		if err := u.leave(w, r, who, aloneLook(r), form, s); err != nil {
 			return u.stop(r, who, s.Key, err)
 		}
@@ -33,7 +34,7 @@ func (u *UI) Start(w http.ResponseWriter, r *http.Request, who broker.Actor, s k
 	if err != nil { // it is too long: nothing else can be wrong with it
 		return u.stop(r, who, s.Key, broker.ErrInvalidRequest.Saying("the address holds too much").Because(err))
 	}
-	redirect(w, aloneLook(r).query(startPath, param{paramNote, sealed}), nil)
+	redirectBy(w, cmp.Or(s.Status, http.StatusSeeOther), aloneLook(r).query(startPath, param{paramNote, sealed}), nil)
 	return nil
 }
 
@@ -111,10 +112,22 @@ func (u *UI) startPage(w http.ResponseWriter, r *http.Request, who broker.Actor)
 	if err != nil {
 		return u.stop(r, who, s.Key, err)
 	}
-	form.Ask = nil // it was filled in where the sign-in began
-	page := u.formPage(form, visit{look: aloneLook(r), key: s.Key})
-	page.CSRF, page.Action, page.Note = u.guard.token(form.Session.ID), startPath, r.URL.Query().Get(paramNote)
-	return u.render(w, r, http.StatusOK, formView(page), rules{formTo: plainOrigin(form.AuthorizationOrigin)})
+	return u.showStart(w, r, s, form, r.URL.Query().Get(paramNote), visit{look: aloneLook(r), key: s.Key})
+}
+
+// showStart renders the form of a sealed start: empty, or with what was typed and what is wrong with it.
+func (u *UI) showStart(w http.ResponseWriter, r *http.Request, s kit.Start, form *broker.ConnectForm, note string, at visit) error {
+	if !s.Ask {
+		form.Ask = nil // it was filled in where the sign-in began
+	}
+	page := u.formPage(form, at)
+	page.CSRF, page.Action, page.Note = u.guard.token(form.Session.ID), startPath, note
+	status := http.StatusOK
+	if at.refusal != nil {
+		u.explain(&page, form, at)
+		status = kit.Status(at.refusal.Kind)
+	}
+	return u.render(w, r, status, formView(page), rules{formTo: plainOrigin(form.AuthorizationOrigin)})
 }
 
 // startSubmit is the button of that page.
@@ -128,13 +141,22 @@ func (u *UI) startSubmit(w http.ResponseWriter, r *http.Request, who broker.Acto
 	}
 	form, err := u.broker.ConnectForm(r.Context(), who, s.Key)
 	if err == nil {
-		err = u.leave(w, r, who, aloneLook(r), form, s)
+		if s.Ask {
+			s.Fields = typedFields(form.Ask, r.PostForm)
+		}
+		s.Status = 0 // that was for a GET
+		err = u.begin(w, r, who, aloneLook(r), form, s)
 	}
-	if err != nil {
-		u.broker.RefuseFlow(s.Channel, s.Key, err)
-		return u.stop(r, who, s.Key, err)
+	if err == nil {
+		return nil
 	}
-	return nil
+	if refusal := broker.AsError(err); s.Ask && form != nil && correctable(refusal) {
+		u.refused(w, r, refusal)
+		at := visit{look: aloneLook(r), key: s.Key, typed: s.Fields, refusal: refusal}
+		return u.showStart(w, r, s, form, r.PostForm.Get(paramNote), at)
+	}
+	u.broker.RefuseFlow(s.Channel, s.Key, err)
+	return u.stop(r, who, s.Key, err)
 }
 
 // Fail shows the page of a failure.

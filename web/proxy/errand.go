@@ -58,7 +58,9 @@ func (c *call) take(w http.ResponseWriter, r *http.Request, e *kit.Errand, resul
 	c.who, c.out, c.control.integration = e.Who, e.Out, e.Out.Integration()
 	c.path = logged(e.URL)
 	// One id for the surface's log line and for ours, where it is of our form.
-	if copy(c.id[:], e.Who.RequestID) != len(c.id) || len(e.Who.RequestID) != len(c.id) {
+	if len(e.Who.RequestID) == len(c.id) {
+		copy(c.id[:], e.Who.RequestID)
+	} else {
 		c.newID()
 	}
 	c.key, _ = shown(r.Header)

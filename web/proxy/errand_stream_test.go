@@ -16,7 +16,7 @@ import (
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
-	"github.com/coatcheck/coatcheck/web/proxy"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
 )
 
 func TestErrandEventsAreFlushedAtOnce(t *testing.T) {
@@ -65,7 +65,7 @@ func TestErrandHasItsOwnTime(t *testing.T) {
 		w := &deadlines{httptest.NewRecorder(), soon, soon}
 		out, err := f.broker.Outbound(t.Context(), f.who, test.integration, "c")
 		must(t, err)
-		err = f.proxy.Carry(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil), proxy.Errand{Who: f.who, Out: out, URL: "x"})
+		err = f.proxy.Carry(w, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil), kit.Errand{Who: f.who, Out: out, URL: "x"})
 		if !w.read.IsZero() || w.write.IsZero() != test.lifted || w.write.Equal(soon) || (err == nil) != test.lifted {
 			t.Errorf("%s: %v; to be read by %v, answered by %v", test.integration, err, w.read, w.write)
 		}
@@ -86,6 +86,23 @@ func TestErrandThatIsIdle(t *testing.T) {
 		if !a.Close {
 			t.Error("the connection, whose context has ended, is kept")
 		}
+	}
+}
+
+// It ends even where nobody looks after the caller's connection.
+func TestErrandThatIsIdleWithoutAConnection(t *testing.T) {
+	f := newFacade(t, echo, idle, func(r *rig) {
+		r.transport = transport(func(q *http.Request) (*http.Response, error) {
+			<-q.Context().Done()
+			return nil, q.Context().Err()
+		})
+	})
+	out, err := f.broker.Outbound(t.Context(), f.who, "oauth", "c")
+	must(t, err)
+	w := httptest.NewRecorder()
+	err = f.proxy.Carry(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), kit.Errand{Who: f.who, Out: out, URL: "x"})
+	if !errors.Is(err, broker.ErrProviderTimeout) || w.Body.Len() > 0 {
+		t.Errorf("got %v, and %q was written", err, w.Body)
 	}
 }
 
@@ -173,7 +190,7 @@ func TestErrandsAreLogged(t *testing.T) {
 		f.call("below", "GET", url)
 	}
 	f.call("gone", "GET", "/x")
-	f.change = func(e *proxy.Errand) {
+	f.change = func(e *kit.Errand) {
 		e.Who = broker.Actor{Kind: broker.BySession, Environment: f.who.Environment, Session: "the-session"}
 	}
 	f.call("keyed", "GET", "x")

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
 	"github.com/coatcheck/coatcheck/web/proxy"
 )
 
@@ -128,7 +129,7 @@ func TestErrandURLsThatAreRefused(t *testing.T) {
 func TestErrandPathsAreThoseOfTheProxy(t *testing.T) {
 	f := newFacade(t, func(w http.ResponseWriter, q *http.Request) { _, _ = w.Write([]byte(q.RequestURI)) })
 	for _, path := range goodPaths {
-		f.change = func(e *proxy.Errand) { e.URL = path } // as it is: JSON has no text for some
+		f.change = func(e *kit.Errand) { e.URL = path } // as it is: JSON has no text for some
 		want := path
 		if want == "" {
 			want = "/"
@@ -138,7 +139,7 @@ func TestErrandPathsAreThoseOfTheProxy(t *testing.T) {
 		}
 	}
 	for _, path := range badPaths {
-		f.change = func(e *proxy.Errand) { e.URL = path }
+		f.change = func(e *kit.Errand) { e.URL = path }
 		f.call("oauth", "", "").handedBack(t, path, "invalid_path")
 	}
 }
@@ -185,6 +186,22 @@ func TestErrandHeaders(t *testing.T) {
 	}
 	if a := f.call("keyed", "", "/x", "Authorization", "Basic mine"); a.StatusCode != http.StatusOK || got.last.Load().Header.Get("Authorization") != "" {
 		t.Errorf("got %d, upstream %v", a.StatusCode, got.last.Load().Header)
+	}
+}
+
+// A surface may let callers in by other ways than the Authorization header.
+func TestErrandWithoutAnAuthorizationHeader(t *testing.T) {
+	var got seen
+	f := newFacade(t, got.ServeHTTP)
+	out, err := f.broker.Outbound(t.Context(), f.who, "oauth", "c")
+	must(t, err)
+	for _, header := range []http.Header{nil, {"Authorization": {"Bearer "}}, {"Authorization": {"Basic x"}}} {
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
+		req.Header = header
+		must(t, f.proxy.Carry(httptest.NewRecorder(), req, kit.Errand{Who: f.who, Out: out, URL: "x", Header: http.Header{"X-Custom": {"Basic x"}}}))
+		if h := got.header(); h.Get("X-Custom") != "Basic x" {
+			t.Errorf("upstream %v", h)
+		}
 	}
 }
 
@@ -348,7 +365,7 @@ func TestErrandFailuresComeBack(t *testing.T) {
 	f.call("gone", "GET", "/x").handedBack(t, "closed port", "provider_unreachable")
 	f.do(f.post("gone", "POST", "/x", `{}`)).handedBack(t, "closed port", "provider_unreachable")
 	f.call("blocked", "GET", "/x").handedBack(t, "blocked address", "egress_blocked")
-	f.change = func(e *proxy.Errand) { e.Who = broker.Actor{} }
+	f.change = func(e *kit.Errand) { e.Who = broker.Actor{} }
 	f.call("oauth", "GET", "/x").handedBack(t, "nobody", "unauthorized")
 	f.change = nil
 	upgrade := f.post("oauth", "GET", "/x", "")
@@ -416,7 +433,7 @@ func TestErrandKeyLimit(t *testing.T) {
 		req := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/x", nil)
 		out, err := f.broker.Outbound(t.Context(), f.who, "oauth", "c")
 		must(t, err)
-		return f.proxy.Carry(httptest.NewRecorder(), req, proxy.Errand{Who: who, Out: out, URL: "/x"})
+		return f.proxy.Carry(httptest.NewRecorder(), req, kit.Errand{Who: who, Out: out, URL: "/x"})
 	}
 	asked, refuse = 0, broker.ErrRateLimited
 	if err := uncounted(f.who); !errors.Is(err, broker.ErrRateLimited) || asked != 1 {

@@ -13,7 +13,6 @@ import (
 
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/web/internal/kit"
-	"github.com/coatcheck/coatcheck/web/proxy"
 )
 
 // facade is a surface with both forms of a call: POST /{integration} with a JSON body, and GET /{integration}/{path}. It is
@@ -21,7 +20,7 @@ import (
 type facade struct {
 	*rig
 	server *httptest.Server
-	change func(*proxy.Errand) // what a test has changed of each errand; nil: nothing
+	change func(*kit.Errand) // what a test has changed of each errand; nil: nothing
 }
 
 // envelope is what the POST form takes.
@@ -54,7 +53,7 @@ func (f *facade) handle(w http.ResponseWriter, r *http.Request, who broker.Actor
 	if err != nil {
 		return err
 	}
-	e := proxy.Errand{Who: who, Out: out, Integration: integration, Counted: true}
+	e := kit.Errand{Who: who, Out: out, Counted: true}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return err
@@ -69,7 +68,7 @@ func (f *facade) handle(w http.ResponseWriter, r *http.Request, who broker.Actor
 			e.Header[name] = []string{value}
 		}
 	} else {
-		e.URL, e.Plain = path, proxy.PassHeaders(r.Header)
+		e.URL, e.Plain = path, r.Header
 		if r.URL.RawQuery != "" {
 			e.URL += "?" + r.URL.RawQuery
 		}

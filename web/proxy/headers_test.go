@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
-	"github.com/coatcheck/coatcheck/web/proxy"
+	"github.com/coatcheck/coatcheck/web/internal/kit"
 )
 
 // seen keeps the request that reaches the API last.
@@ -233,7 +233,7 @@ func FuzzHeaders(f *testing.F) {
 		out, err := r.broker.Outbound(ctx, r.who, "keyed", "c")
 		must(t, err)
 		got.last.Store(nil)
-		_ = r.proxy.Carry(httptest.NewRecorder(), req, proxy.Errand{
+		_ = r.proxy.Carry(httptest.NewRecorder(), req, kit.Errand{
 			Who: r.who, Out: out, Header: http.Header{name1: {value1}, name2: {value2}}, Plain: req.Header,
 		})
 		checkSent(t, got.last.Load())

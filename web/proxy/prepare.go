@@ -290,6 +290,9 @@ func (c *call) modify(res *http.Response) error {
 	c.answerHeaders(h, res.Header)
 	res.Header = nil
 	protect(h)
+	if c.result != nil {
+		h["Cache-Control"] = noStore // whose answer it is does not show in the address that a cache knows
+	}
 	if len(h["X-Request-Id"]) == 0 {
 		h["X-Request-Id"] = []string{c.requestID()}
 	}

@@ -76,6 +76,8 @@ CREATE TABLE sessions (
 	connection           TEXT    NOT NULL,
 	first                INTEGER NOT NULL,
 	landing              TEXT    NOT NULL,
+	callback             TEXT    NOT NULL,
+	own                  INTEGER NOT NULL,
 	connection_name      TEXT    NOT NULL,
 	allow_account_change INTEGER NOT NULL,
 	allowed_origins      TEXT,
@@ -159,6 +161,7 @@ CREATE TABLE connections (
 	config             TEXT,
 	name               TEXT    NOT NULL,
 	error_id           TEXT    NOT NULL,
+	error_code         TEXT    NOT NULL,
 	error_at           INTEGER,
 	end_user_id        TEXT, -- NULL: there is no end user
 	end_user_email     TEXT,
@@ -180,6 +183,7 @@ CREATE TABLE connections (
 	updated_at         INTEGER,
 	authorized_at      INTEGER,
 	verified_at        INTEGER,
+	ends_at            INTEGER,
 	fetched_at         INTEGER
 ) STRICT;
 

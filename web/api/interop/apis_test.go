@@ -118,7 +118,7 @@ func TestAPopupFromItsOwnAPI(t *testing.T) {
 	p.until(func() bool { return p.idp.Counts().GrantsRevoked == 1 })
 }
 
-// leaveFor lets the app's page send the browser somewhere, as a click in an app does.
+// leaveFor lets the app's page, where the browser must be, send the browser somewhere, as a click in an app does.
 func (p *page) leaveFor(address string) {
 	p.t.Helper()
 	p.eval(`window.action = () => { location.href = ` + quoted(address) + `; }; "";`)
@@ -202,6 +202,8 @@ func TestAConnectionByALinkThatIsDeniedFirst(t *testing.T) {
 	if second.Data.IsNew || second.Data.ConnectionID != first.Data.ConnectionID {
 		t.Errorf("the second link is for %+v", second.Data)
 	}
+	must(t, chromedp.Do(p.ctx, chromedp.Navigate(p.app.URL+"/")))
+	p.until(func() bool { return p.eval(`String(window.ready)`) == "true" })
 	p.leaveFor(second.Data.AuthURL)
 	p.signIn(p.ctx)
 	if back := p.arrives(done).Query(); back.Get("success") != "true" {

@@ -174,7 +174,7 @@ func (a *api) session(w http.ResponseWriter, r *http.Request, who broker.Actor) 
 		return err
 	}
 	out := sessionView{
-		EndUser: sessionUserOf(s.EndUser), AllowedIntegrations: s.Integrations, IsReconnecting: s.Connection != "",
+		EndUser: sessionUserOf(s.EndUser), AllowedIntegrations: s.Integrations, IsReconnecting: s.Repairs(),
 		Settings: defaultSettings, WebsocketsPath: "/",
 	}
 	if err := a.addDefaults(r.Context(), who, &out); err != nil {

@@ -214,6 +214,15 @@ func (d Doors) credential(r *http.Request) (string, error) {
 	return text, nil
 }
 
+// Token gives the credential that a request was let in with, for those who hand a session's token on; empty: none.
+func (d Doors) Token(r *http.Request) string {
+	text, err := d.credential(r)
+	if err != nil {
+		return ""
+	}
+	return text
+}
+
 // credentialParams are the query parameters, without punctuation and in lower case, that people put keys into.
 var credentialParams = map[string]bool{
 	"secretkey": true, "apikey": true, "xapikey": true, "accesstoken": true, "authorization": true, "clientsecret": true,

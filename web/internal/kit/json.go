@@ -25,16 +25,14 @@ const maxDepth = 32
 //
 // Errors: invalid_json, body_too_large.
 func ReadJSON(r *http.Request) (jsontext.Value, error) {
-	body, err := io.ReadAll(r.Body)
-	var tooLarge *http.MaxBytesError
+	body, err := readBody(r)
 	switch {
-	case errors.As(err, &tooLarge):
-		return nil, broker.ErrBodyTooLarge
 	case err != nil:
-		return nil, broker.ErrInvalidJSON.Saying("the body did not arrive whole").Because(err)
-	}
-	if len(bytes.TrimSpace(body)) == 0 {
+		return nil, err
+	case body == nil:
 		return jsontext.Value("{}"), nil
+	case jsontext.NewDecoder(bytes.NewReader(body)).PeekKind() != jsontext.KindBeginObject:
+		return nil, broker.ErrInvalidJSON
 	}
 	if err := checkJSON(body); err != nil {
 		return nil, err
@@ -42,12 +40,51 @@ func ReadJSON(r *http.Request) (jsontext.Value, error) {
 	return body, nil
 }
 
+// ReadAnyJSON reads a body of one JSON value of any kind, for surfaces whose contract tells a wrong kind from a malformed
+// body; nil: there is none. The value is checked as by [ReadJSON].
+//
+// Errors: invalid_json because of [*SyntaxError], body_too_large.
+func ReadAnyJSON(r *http.Request) (jsontext.Value, error) {
+	body, err := readBody(r)
+	if err != nil || body == nil {
+		return nil, err
+	}
+	if err := checkJSON(body); err != nil {
+		return nil, err
+	}
+	return bytes.TrimSpace(body), nil
+}
+
+// readBody reads all of a body; nil: there is none, or nothing but space.
+func readBody(r *http.Request) (jsontext.Value, error) {
+	body, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, broker.ErrBodyTooLarge
+	case err != nil:
+		return nil, broker.ErrInvalidJSON.Saying("the body did not arrive whole").Because(err)
+	case len(bytes.TrimSpace(body)) == 0:
+		return nil, nil
+	}
+	return body, nil
+}
+
+// SyntaxError is the cause of an invalid_json that can be pointed at.
+type SyntaxError struct {
+	Offset int64 // bytes of the body before it
+}
+
+func (m *SyntaxError) Error() string { return "malformed at byte " + strconv.FormatInt(m.Offset, 10) }
+
+// malformed refuses a body for what stands at the offset.
+func malformed(offset int64, message string) error {
+	return broker.ErrInvalidJSON.Saying(message).Because(&SyntaxError{offset})
+}
+
 // checkJSON walks the tokens once. The decoder itself refuses duplicate names and broken UTF-8.
 func checkJSON(body []byte) error {
 	d := jsontext.NewDecoder(bytes.NewReader(body))
-	if d.PeekKind() != jsontext.KindBeginObject {
-		return broker.ErrInvalidJSON
-	}
 	for {
 		if _, err := d.ReadToken(); err != nil {
 			return syntax(err)
@@ -55,11 +92,11 @@ func checkJSON(body []byte) error {
 		switch d.StackDepth() {
 		case 0:
 			if _, err := d.ReadToken(); !errors.Is(err, io.EOF) {
-				return broker.ErrInvalidJSON.Saying("something follows the JSON object")
+				return malformed(d.InputOffset(), "something follows the JSON value")
 			}
 			return nil
 		case maxDepth + 1:
-			return broker.ErrInvalidJSON.Saying("the body is nested too deeply")
+			return malformed(d.InputOffset(), "the body is nested too deeply")
 		}
 	}
 }
@@ -67,12 +104,12 @@ func checkJSON(body []byte) error {
 func syntax(err error) error {
 	var s *jsontext.SyntacticError
 	switch {
+	case !errors.As(err, &s):
+		return broker.ErrInvalidJSON
 	case errors.Is(err, jsontext.ErrDuplicateName):
-		return broker.ErrInvalidJSON.Saying("the body names a member twice")
-	case errors.As(err, &s):
-		return broker.ErrInvalidJSON.Saying("the body is not valid JSON near byte " + strconv.FormatInt(s.ByteOffset, 10))
+		return malformed(s.ByteOffset, "the body names a member twice")
 	}
-	return broker.ErrInvalidJSON
+	return malformed(s.ByteOffset, "the body is not valid JSON near byte "+strconv.FormatInt(s.ByteOffset, 10))
 }
 
 // DecodeJSON reads a body as [ReadJSON] does and decodes it into the struct that v points to. Names must match in case,

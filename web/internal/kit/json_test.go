@@ -53,6 +53,37 @@ func TestReadJSON(t *testing.T) {
 	}
 }
 
+func TestReadAnyJSON(t *testing.T) {
+	const nowhere = -1
+	for body, c := range map[string]struct {
+		want   string
+		offset int64 // of what is wrong; nowhere: nothing is
+	}{
+		"":                 {"", nowhere},
+		" \n":              {"", nowhere},
+		"null":             {"null", nowhere},
+		" [1, 2] ":         {"[1, 2]", nowhere},
+		`"a"`:              {`"a"`, nowhere},
+		`{"a":1}`:          {`{"a":1}`, nowhere},
+		`{"a":1`:           {"", 6},
+		`{"a":1,"a":2}`:    {"", 7},
+		"tru":              {"", 3},
+		"{} x":             {"", 2},
+		"{\"a\":\"\xff\"}": {"", 6},
+		strings.Repeat("[", 33) + strings.Repeat("]", 33): {"", 33},
+	} {
+		got, err := kit.ReadAnyJSON(post(body))
+		offset := int64(nowhere)
+		var wrong *kit.SyntaxError
+		if errors.Is(err, broker.ErrInvalidJSON) && errors.As(err, &wrong) {
+			offset = wrong.Offset
+		}
+		if string(got) != c.want || offset != c.offset || (err == nil) != (c.offset == nowhere) {
+			t.Errorf("%s: got %q, %v, at %d", body, got, err, offset)
+		}
+	}
+}
+
 func TestReadJSONStopsAtTheLimit(t *testing.T) {
 	r := post(`{"a":"` + strings.Repeat("x", 100) + `"}`)
 	r.Body = http.MaxBytesReader(nil, r.Body, 50)

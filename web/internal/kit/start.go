@@ -17,6 +17,11 @@ type Start struct {
 	Landing  string
 	Callback string
 	Own      bool
+	// Ask has the pages ask for what the provider needs to be told, also where it needs no browser. Otherwise Fields is all
+	// there is, and such a provider is refused.
+	Ask bool
+	// Status is that of the redirect; zero: 303.
+	Status int
 }
 
 // ParamFlow is the query parameter that tells a landing which sign-in has ended.

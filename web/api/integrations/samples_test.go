@@ -1,0 +1,5 @@
+package integrations_test
+
+import "github.com/coatcheck/coatcheck/web/api/apitest"
+
+var samples = map[string]apitest.Sample{}
