@@ -35,6 +35,7 @@ type connecting struct {
 	making      *making
 	defaults    Defaults
 	secrets     flowSecrets // of a flow that is being finished
+	repaired    *Connection // where what it holds counts for its repair
 	ended       bool        // the flow has come to its end, whatever that is
 }
 
@@ -75,7 +76,8 @@ func (b *Broker) connecting(ctx context.Context, who Actor, key string) (*connec
 	if err := m.hasClient(); err != nil {
 		return nil, err
 	}
-	return &connecting{session: s, environment: env, making: m, defaults: d}, nil
+	c := &connecting{session: s, environment: env, making: m, defaults: d}
+	return c, b.repair(ctx, c)
 }
 
 // hasClient refuses to send anybody to a provider that has to know our client, and could not.

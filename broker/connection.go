@@ -34,6 +34,7 @@ const (
 	ReasonOutcomeLost   = "refresh_outcome_lost" // the grant is gone, perhaps spent by an attempt that did not end
 	ReasonRevoked       = "revoked"              // the provider says that the grant was ended
 	ReasonOriginChanged = "origin_changed"       // the integration's address changed, so the old tokens are not sent there
+	ReasonIssuerChanged = "issuer_changed"       // the server has another authorization server, so the old tokens are not sent there
 	ReasonRefreshFails  = "refresh_failing"      // transient, for an hour or more
 )
 

@@ -134,6 +134,8 @@ var (
 	ErrProviderURLInvalid = declare(Unprocessable, "provider_url_invalid", "the provider's address must be https")
 	ErrURLNotAllowed      = declare(Unprocessable, "url_not_allowed", "this address must not be contacted")
 	ErrVariableInvalid    = declare(Unprocessable, "variable_invalid", "the value does not have the form that the provider needs")
+	ErrPKCEUnsupported    = declare(Unprocessable, "pkce_unsupported", "this server does not say that it protects sign-ins with PKCE (S256), so none is begun")
+	ErrResourceMismatch   = declare(Unprocessable, "resource_mismatch", "this server's metadata is about another server")
 	ErrSecretRequired     = declare(Unprocessable, "secret_required", "the address changes, so the secret has to be sent again")
 	ErrInternal           = declare(Internal, "internal", "something went wrong on our side")
 	ErrUnreadable         = declare(Internal, "credential_unreadable", "the stored credential cannot be opened")
@@ -147,6 +149,11 @@ var (
 	ErrRefreshTimeout     = declare(Timeout, "refresh_timeout", "the token is still being renewed")
 	ErrProviderTimeout    = declare(Timeout, "provider_timeout", "the provider did not answer in time")
 )
+
+// ErrIssuerUnexpected is issuer_mismatch before the browser has left: a server's metadata names another issuer than it must.
+var ErrIssuerUnexpected = &Error{
+	Kind: Unprocessable, Code: ErrIssuerMismatch.Code, Msg: "this server's metadata names another authorization server than it must",
+}
 
 // declared is every error above, in the order of declaration.
 var declared []*Error

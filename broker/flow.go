@@ -70,6 +70,10 @@ type flowSecrets struct {
 	// The temporary credential, where the provider gave one.
 	Token       string `json:"token,omitempty"`
 	TokenSecret string `json:"token_secret,omitempty"`
+	// The server, where one had to be found, and the client that was made for it.
+	Server             *Server `json:"server,omitempty"`
+	ServerClientID     string  `json:"server_client_id,omitempty"`
+	ServerClientSecret string  `json:"server_client_secret,omitempty"`
 }
 
 func flowPlace(f *Flow) place {
@@ -128,9 +132,8 @@ func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in Connec
 		ClientID: c.defaults.ClientID, ClientSecret: c.defaults.ClientSecret.Reveal(), RefreshToken: c.defaults.RefreshToken.Reveal(),
 	}
 	request := &AuthorizeRequest{
-		Client: c.making.client, Config: c.making.holding().Config,
-		RedirectURI: b.redirectURI(c.making.facts, c.making.integration, cmp.Or(in.Callback, c.session.Callback)),
-		Verifier:    secrets.Verifier, Nonce: secrets.Nonce, UserScopes: c.defaults.UserScopes, Params: c.defaults.AuthorizationParams,
+		Client: c.making.client, Config: c.making.holding().Config, RedirectURI: b.serverRedirectURI(c, cmp.Or(in.Callback, c.session.Callback)),
+		Verifier: secrets.Verifier, Nonce: secrets.Nonce, UserScopes: c.defaults.UserScopes, Params: c.defaults.AuthorizationParams,
 	}
 	if len(request.Params) == 0 {
 		if request.Params, err = browserParams(in.Params); err != nil {
@@ -300,21 +303,20 @@ func (b *Broker) resume(ctx context.Context, f *Flow, cb Callback) (*connecting,
 		return c, err
 	}
 	m.flow, c.ended = f, true
-	return c, b.restore(f, c)
+	if err := b.restore(f, c); err != nil {
+		return c, err
+	}
+	return c, c.secrets.Server.answeredBy(cb.Query)
 }
 
 // belongs checks that the answer came to the right address, in the browser that began, from the right server, and in a
 // form that cannot be read in two ways.
 func belongs(f *Flow, i *Integration, cb Callback) error {
-	own := ""
-	if strings.HasSuffix(f.RedirectURI, "/"+i.PublicID) {
-		own = i.PublicID
-	}
 	sum := sha256.Sum256([]byte(cb.Browser.Reveal()))
 	switch {
 	case cb.Browser.IsZero() || subtle.ConstantTimeCompare(sum[:], f.BrowserHash) != 1:
 		return ErrBrowserMismatch
-	case cb.Integration != own:
+	case cb.Integration != i.ownCallback(f.RedirectURI):
 		return ErrContextMismatch
 	case f.Issuer != "" && cb.Query.Get("iss") != f.Issuer:
 		return ErrIssuerMismatch
@@ -346,7 +348,10 @@ func (b *Broker) restore(f *Flow, c *connecting) error {
 		return ErrSessionInvalid // it was deleted while the browser was away
 	}
 	m.reconnect, m.key, m.asked, m.config = f.Connection, f.Key, f.AskedScopes, maps.Clone(s.Config)
-	c.secrets = s
+	c.secrets, m.client = s, s.client(m.client)
+	if s.Server != nil {
+		m.asked = s.Server.Scopes
+	}
 	return nil
 }
 
@@ -375,9 +380,13 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 	got, err := a.Exchange(asking, &ExchangeRequest{
 		Client: m.client, Config: m.holding().Config, RedirectURI: m.flow.RedirectURI, Code: code,
 		Verifier: c.secrets.Verifier, Nonce: c.secrets.Nonce, Callback: cb.Query, Temporary: c.secrets.temporary(),
+		Server: c.secrets.Server,
 	})
 	cancel()
 	if err != nil {
+		if asProviderError(err).Class == ClientRefused {
+			b.forgetClient(ctx, m.integration, c.secrets.Server, m.client.ID)
+		}
 		return nil, ErrExchangeFailed.Because(err)
 	}
 	m.take(got)

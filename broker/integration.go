@@ -178,7 +178,7 @@ func (b *Broker) newIntegration(env *Environment, in IntegrationInput) (*Integra
 	i := &Integration{
 		ID: IntegrationID(uuid.NewString()), PublicID: randomHex(12), Environment: env.ID, Key: in.Key, Provider: in.Provider,
 		DisplayName: in.DisplayName, ClientID: in.ClientID, Scopes: in.Scopes, Settings: in.Settings, Hosts: in.Hosts, Shared: in.Shared,
-		TokenOrigin: f.TokenOrigin, ForwardWebhooks: in.ForwardWebhooks, CreatedAt: now, UpdatedAt: now, Revision: 1,
+		TokenOrigin: f.tokenOrigin(in.Settings), ForwardWebhooks: in.ForwardWebhooks, CreatedAt: now, UpdatedAt: now, Revision: 1,
 	}
 	if i.Scopes == nil {
 		i.Scopes = f.DefaultScopes
@@ -269,8 +269,8 @@ func (b *Broker) UpdateIntegration(ctx context.Context, who Actor, key string, p
 	if err := b.keepsOrigin(ctx, old, &i); err != nil {
 		return nil, err
 	}
-	if f := b.factsOf(&i); f != nil && p.ClientSecret != nil {
-		i.TokenOrigin = f.TokenOrigin // the secret is entered again, for the address as it is now
+	if f := b.factsOf(&i); f != nil && (p.ClientSecret != nil || len(i.Secret) == 0 && f.ServerField != "") {
+		i.TokenOrigin = f.tokenOrigin(i.Settings) // the secret is entered again, for the address as it is now
 	}
 	if err := b.sealIntegration(&i, p.ClientSecret, p.WebhookSecret); err != nil {
 		return nil, err

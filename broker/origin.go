@@ -89,8 +89,8 @@ func (b *Broker) strandNoted(ctx context.Context, c *Connection, version int64) 
 // strand ends the renewal of an integration's connections when its token endpoint has moved to another origin: their
 // refresh tokens are not sent to who did not issue them. Their end users have to connect again.
 func (b *Broker) strand(ctx context.Context, old, changed *Integration) error {
-	if old.TokenOrigin == changed.TokenOrigin {
-		return nil
+	if f := b.factsOf(old); old.TokenOrigin == changed.TokenOrigin || f != nil && f.ServerField != "" {
+		return nil // or each of them is held to a server of its own
 	}
 	const page = 500
 	for offset := 0; ; offset += page {

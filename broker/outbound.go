@@ -29,6 +29,7 @@ type Outbound struct {
 	kickAt     int64 // when a renewal should be begun in the background
 	kicked     atomic.Bool
 	fetched    atomic.Int64 // Unix seconds; when the use was last noted
+	wanted     atomic.Value // string: the scopes that a call was last refused for
 
 	generation uint64
 	writes     *atomic.Uint64
@@ -265,8 +266,16 @@ func (o *Outbound) Integration() string { return o.integration.Key }
 // Base is where the provider's API stands. Nil: the entry has none.
 func (o *Outbound) Base() *url.URL { return o.presented.BaseURL }
 
+// OnlyBase reports whether calls go to the base URL itself and what is below it, and nowhere else on its host.
+func (o *Outbound) OnlyBase() bool { return o.presented.OnlyBase }
+
 // Hosts are the https hosts that a caller may name in place of the base's.
-func (o *Outbound) Hosts() []string { return o.integration.Hosts }
+func (o *Outbound) Hosts() []string {
+	if o.presented.OnlyBase {
+		return nil
+	}
+	return o.integration.Hosts
+}
 
 // Retry are the provider's rules for retries.
 func (o *Outbound) Retry() *RetryRules { return &o.presented.Retry }

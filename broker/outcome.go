@@ -94,8 +94,11 @@ func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, m 
 	}
 	var answer *Error
 	class := p.Class
-	if class == ClientRefused && !m.Details["client_id"].IsZero() {
-		class = GrantLost // the end user's own client: nobody else's connections depend on it
+	if class == ClientRefused && m.hasOwnClient() {
+		class = GrantLost
+		if client := m.ServerClient(nil); client != nil {
+			b.forgetClient(ctx, t.integration, m.Server(), client.ID)
+		}
 	}
 	switch class {
 	case GrantLost:
@@ -124,7 +127,10 @@ const keepLost = 30 * 24 * time.Hour
 // grantLost marks the connection. The refresh token stays for a while: somebody may insist and find that it works.
 func (b *Broker) grantLost(t *target, c *Credential, f *RefreshFailure, p *ProviderError, doubtful bool) *Error {
 	f.Status, f.Reason, f.EraseAt = Failing, ReasonNeedsReauth, f.At.Add(keepLost)
-	if doubtful && p.Class == GrantLost {
+	switch {
+	case p.Moved:
+		f.Reason = ReasonIssuerChanged
+	case doubtful && p.Class == GrantLost:
 		f.Reason = ReasonOutcomeLost
 	}
 	if c.Failures == 0 || !c.RefreshAt.IsZero() {

@@ -136,6 +136,7 @@ type AuthorizeRequest struct {
 	Nonce       string // sent whenever openid is asked
 	UserScopes  string
 	Params      map[string]string // laid over the entry's own; an empty one takes the entry's away
+	Server      *Server           // nil: not found yet, or the provider is no Discoverer
 }
 
 // ExchangeRequest is what a code exchange is made of.
@@ -148,6 +149,7 @@ type ExchangeRequest struct {
 	Nonce       string
 	Callback    url.Values // the provider's whole answer, for what the entry takes from it
 	Temporary   *Temporary // what the sign-in was prepared with, without its URL; nil: it was not
+	Server      *Server    // what was found when the sign-in began; nil: the provider is no Discoverer
 }
 
 // Obtained is what a provider gave.
@@ -167,6 +169,8 @@ type Presentation struct {
 	Certificate *tls.Certificate
 	// Sign is set where each request needs its own signature; it runs last.
 	Sign func(*http.Request) error
+	// OnlyBase is set where the credential is for the base URL alone, whatever hosts the integration allows.
+	OnlyBase bool
 }
 
 // Format gives a placeholder: the headers hold the credential.
@@ -214,6 +218,7 @@ type Facts struct {
 	TokenOrigin      string // scheme and host, "" where it has placeholders
 	// FreeHost is set where an end user supplies the authorization domain: such integrations get their own redirect URI.
 	FreeHost         bool
+	ServerField      string        // the connection config that names the server of a connection, which a repair keeps; empty: none does
 	CodeParam        string        // the callback's name for the code, where it is not code
 	Issuer           string        // what authorization answers name, where the entry promises that they do
 	RefreshBuffer    time.Duration // renew this long before the end; zero: the broker's own rule
@@ -278,6 +283,8 @@ type ProviderError struct {
 	RetryAfter time.Duration // as the provider asked, clamped; zero: it did not
 	// InDoubt is set when the request may have arrived and its outcome is unknown.
 	InDoubt bool
+	// Moved is set when nothing was sent, because the server is not the one any more that the grant is of.
+	Moved bool
 	// Reach says how the network failed, as egress_blocked, provider_unreachable or provider_timeout; nil: it did not.
 	Reach *Error
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker/internal/gate"
@@ -142,6 +143,7 @@ func (b *Broker) renewOnce(ctx context.Context, r renewal) (*Credential, error) 
 	if err := b.standsInTheWay(t, c, r); err != nil {
 		return nil, err
 	}
+	t.gate = gateName(t.facts, t.integration, c.Origins)
 	entering, cancel := b.untilStopping(ctx)
 	pass, err := b.gates.Enter(entering, t.gate)
 	cancel()
@@ -355,14 +357,15 @@ func (b *Broker) target(ctx context.Context, r renewal) (*target, error) {
 		return t, nil
 	}
 	t.client, err = b.client(i)
-	t.gate = gateName(t.facts, i)
 	return t, err
 }
 
-// gateName is the token endpoint's host and the client: what a provider's limits are counted by.
-func gateName(f *Facts, i *Integration) string {
+// gateName is the token endpoint's host and the client: what a provider's limits are counted by. Where connections have
+// hosts of their own, the credential's origins say which; empty: they are not known.
+func gateName(f *Facts, i *Integration, origins string) string {
 	if f.TokenOrigin == "" {
-		return string(i.ID)
+		_, host, _ := strings.Cut(origins, " ")
+		return strings.TrimSpace(string(i.ID) + " " + host)
 	}
 	return f.TokenOrigin + " " + i.ClientID
 }

@@ -81,7 +81,7 @@ func (b *Broker) revoke(ctx context.Context, r *Revocation) error {
 		b.log.LogAttrs(ctx, slog.LevelError, "a deleted credential cannot be opened, so its grant cannot be ended", slog.String("revocation", r.ID))
 		return b.finishRevocation(ctx, r, OutcomeGaveUp)
 	}
-	supported, failure, err := b.askToRevoke(ctx, revoker, h, gateName(p.Facts(), i))
+	supported, failure, err := b.askToRevoke(ctx, revoker, h, gateName(p.Facts(), i, r.Origins))
 	var closed *gate.ClosedError
 	switch {
 	case errors.As(err, &closed):

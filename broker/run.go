@@ -200,7 +200,7 @@ func (b *Broker) Sweep(ctx context.Context) error {
 	if _, err := b.store.SweepSessions(ctx, now.Add(-sweepAfter)); err != nil {
 		return err
 	}
-	if err := b.sweepPending(ctx); err != nil {
+	if err := errors.Join(b.sweepPending(ctx), b.sweepRegistrations(ctx)); err != nil {
 		return err
 	}
 	if _, err := b.store.EraseTokens(ctx, now, eraseAtOnce, b.line(System(""), "credential.erase", "")); err != nil {

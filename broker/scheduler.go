@@ -161,7 +161,7 @@ func (b *Broker) gateOf(id IntegrationID) string {
 	if !ok {
 		return string(id)
 	}
-	return gateName(p.Facts(), i)
+	return gateName(p.Facts(), i, "")
 }
 
 // rouse makes the scheduler look again.

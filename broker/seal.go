@@ -18,6 +18,7 @@ const (
 	columnWebhookSecret = "integration/webhook_secret"
 	columnDefaults      = "session/defaults"
 	columnFlow          = "flow/secrets"
+	columnRegistration  = "registration/client"
 	columnWebhookKey    = "webhook/key"
 )
 

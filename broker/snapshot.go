@@ -194,7 +194,7 @@ func (b *Broker) integrationsOf(env EnvironmentID) []*Integration {
 
 // client opens an integration's client, once a snapshot.
 func (b *Broker) client(i *Integration) (*Client, error) {
-	if f := b.factsOf(i); f != nil && f.TokenOrigin != i.TokenOrigin {
+	if f := b.factsOf(i); f != nil && f.tokenOrigin(i.Settings) != i.TokenOrigin {
 		return nil, ErrSecretRequired.Saying("the provider's address has changed since this client was entered; enter it again")
 	}
 	s := b.snapshot.Load()

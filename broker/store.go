@@ -14,6 +14,7 @@ type Store interface {
 	IntegrationStore
 	SessionStore
 	FlowStore
+	RegistrationStore
 	ConnectionStore
 	CredentialStore
 	RevocationStore

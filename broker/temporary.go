@@ -11,14 +11,21 @@ import (
 // destination gives the address that the browser goes to, after the provider was asked where its protocol begins with that.
 // The sign-in has been counted by then, so that a session's bound on them bounds these requests too.
 func (b *Broker) destination(ctx context.Context, c *connecting, a Authorizer, r *AuthorizeRequest, f *Flow, s flowSecrets) (string, error) {
-	p, ok := a.(Preparer)
-	if !ok {
+	p, prepares := a.(Preparer)
+	d, discovers := a.(Discoverer)
+	if !prepares && !discovers {
 		return a.AuthorizeURL(r)
 	}
 	b.work.Add(1)
 	defer b.work.Done()
 	ctx = context.WithoutCancel(ctx)
-	goal, err := b.prepare(ctx, p, r, f, s)
+	var goal string
+	var err error
+	if discovers {
+		goal, err = b.discover(ctx, c, d, a, r, f, s)
+	} else {
+		goal, err = b.prepare(ctx, p, r, f, s)
+	}
 	if err == nil {
 		return goal, nil
 	}
@@ -39,15 +46,20 @@ func (b *Broker) prepare(ctx context.Context, p Preparer, r *AuthorizeRequest, f
 		return "", unprepared(err)
 	}
 	s.Token, s.TokenSecret = got.Token, got.Secret.Reveal()
+	return got.URL, b.sealIntoFlow(ctx, f, s)
+}
+
+// sealIntoFlow keeps what was learned after the flow was opened.
+func (b *Broker) sealIntoFlow(ctx context.Context, f *Flow, s flowSecrets) error {
 	sealed, err := b.sealJSON(flowPlace(f), s)
 	if err != nil {
-		return "", err
+		return err
 	}
 	ok, err := b.store.SealFlow(ctx, f.ID, sealed)
 	if err == nil && !ok {
 		err = ErrSessionInvalid // it was deleted meanwhile, and the flow with it
 	}
-	return got.URL, err
+	return err
 }
 
 // unprepared says what went wrong before the browser could leave. That the client is refused is nothing that the end user

@@ -13,11 +13,11 @@ import (
 
 func (c *compiler) compileAuthorization() {
 	e := c.entry
-	if c.mode != modeOAuth2 {
+	if c.mode != modeOAuth2 && c.mode != modeMCP {
 		return
 	}
 	c.authorize = c.url([]string{"authorization_url"}, e.AuthorizationURL)
-	if e.AuthorizationURL == "" || e.TokenURL.URL == "" {
+	if c.mode == modeOAuth2 && (e.AuthorizationURL == "" || e.TokenURL.URL == "") {
 		c.broken([]string{"auth_mode"}, "OAUTH2 needs authorization_url and token_url")
 	}
 	c.authParams = c.named([]string{"authorization_params"}, e.AuthorizationParam)

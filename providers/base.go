@@ -35,6 +35,8 @@ func newProvider(s *spec, d *deps) broker.Provider {
 		return &apiKey{b}
 	case modeBasic:
 		return &basic{b}
+	case modeMCP, modeMCPGeneric:
+		return &mcpProvider{oauth2Provider{b}}
 	case modeNone:
 		return &none{b}
 	case modeTwoStep:

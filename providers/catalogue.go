@@ -16,6 +16,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/providers/discovery"
 )
 
 // File is a catalogue file that lies over the built-in catalogue.
@@ -36,6 +37,9 @@ type Options struct {
 	// Certified gives a transport that shows a client certificate, under the same policy. nil: providers that want one are
 	// not reached.
 	Certified func(*tls.Certificate) http.RoundTripper
+	// Metadata makes the requests for documents that say where a server's endpoints are. Unlike the others' its policy for
+	// redirects holds; nil: Client makes them too.
+	Metadata *http.Client
 	// Now is the clock; nil is time.Now.
 	Now func() time.Time
 	// Warn is told, once for each provider of an overlay, what in its entry has no effect; nil: nobody is.
@@ -63,6 +67,8 @@ type deps struct {
 	now      func() time.Time
 	checkURL func(raw string, literal bool) (*url.URL, error)
 	reach    func(error) *broker.Error
+	finder   *discovery.Finder
+	found    findings
 }
 
 // layer is one file's entries.
@@ -124,6 +130,10 @@ func newDeps(o Options) *deps {
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	d.client = &client
+	d.finder = &discovery.Finder{Calls: d.client, Metadata: d.client, CheckURL: d.checkURL, Reach: d.reach, Now: d.now}
+	if o.Metadata != nil && o.Metadata.Transport != nil {
+		d.finder.Metadata = o.Metadata
+	}
 	return d
 }
 
@@ -326,7 +336,7 @@ var additions = []string{
 	"revocation_url", "revocation", "identity_endpoint", "identity_path", "pkce", "pkce_reason", "refresh_rotation",
 	"refresh_grace", "access_token_lifetime", "refresh_token_lifetime", "refresh_token_idle", "token_auth_method",
 	"error_predicates", "permanent_errors", "client_errors", "host_pattern", "rate_limit", "quirks", "evidence",
-	"post_connection", "issuer", "realm", "token_param_names", "long_lived_token", "lacking",
+	"post_connection", "issuer", "realm", "token_param_names", "long_lived_token", "lacking", "resource",
 }
 
 // withAdditions lets our additions stay where an overlay replaces an entry of the layers below and lacks them. They stay

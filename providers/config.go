@@ -153,6 +153,9 @@ func (s *spec) ownClient(client *broker.Client) bool {
 	switch s.mode {
 	case modeOAuth2, modeOAuth1:
 		return true
+	case modeMCPGeneric:
+		// Nothing of the integration's is sent, but a server that an end user names is one that the app will talk to.
+		return client == nil || client.Settings[serversSetting] != "any"
 	case modeClientCredentials:
 		return client != nil && !client.Secret.IsZero()
 	case modeTwoStep:

@@ -95,7 +95,7 @@ func TestModesDoWhatTheyCan(t *testing.T) {
 	c := loadBuiltin(t)
 	for name, want := range map[string][5]bool{ // authorizes, submits, renews, revokes, identifies
 		"github": {true, false, true, true, true}, "zoom-cc": {false, true, true, true, true}, "openai": {false, true, false, false, true},
-		"twilio": {false, true, false, false, true}, "unauthenticated": {false, true, false, false, true}, "custom-mcp": {false, false, false, false, true},
+		"twilio": {false, true, false, false, true}, "unauthenticated": {false, true, false, false, true}, "custom-mcp": {true, false, true, true, true},
 		"trello": {true, false, false, true, true},
 	} {
 		p, _ := c.Provider(name)

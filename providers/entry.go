@@ -107,9 +107,10 @@ type entry struct {
 	Token               ownToken    `yaml:"token"`
 	Assertion           yaml.Node   `yaml:"assertion"`
 	ProxyHeaderAuth     yaml.Node   `yaml:"proxy_header_authorization"`
-	ClientRegistration  yaml.Node   `yaml:"client_registration"`
+	ClientRegistration  string      `yaml:"client_registration"`
 	RegistrationURL     string      `yaml:"registration_url"`
 	RegistrationParams  yaml.Node   `yaml:"registration_params"`
+	Resource            string      `yaml:"resource"`
 
 	// Scripts and webhooks: names of another broker's code.
 	PostConnectionScript string    `yaml:"post_connection_script"`

@@ -18,7 +18,7 @@ type oauth2Provider struct{ base }
 func (c *compiler) compileToken() {
 	e := c.entry
 	c.rules = c.compileRules()
-	if c.mode != modeOAuth2 && c.mode != modeClientCredentials {
+	if c.mode != modeOAuth2 && c.mode != modeClientCredentials && c.mode != modeMCP {
 		return
 	}
 	if len(e.TokenURL.ByMode) > 0 {

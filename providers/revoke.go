@@ -91,6 +91,12 @@ func (b *base) revoke(
 		}
 		h = &broker.Holding{Client: h.Client, Config: h.Config, Material: got.Material}
 	}
+	return b.revokeTokens(ctx, h, nil)
+}
+
+// revokeTokens names the tokens one after the other, at that address or, if it is nil, at the entry's.
+func (b *base) revokeTokens(ctx context.Context, h *broker.Holding, at *url.URL) (bool, error) {
+	r := b.spec.revoke
 	tokens := r.present(h.Material)
 	if len(tokens) == 0 && len(r.tokens) > 0 {
 		return false, nil // nothing that could be named
@@ -99,7 +105,7 @@ func (b *base) revoke(
 		tokens = []string{""}
 	}
 	for i, kind := range tokens {
-		err := alreadyEnded(b.revokeOne(ctx, h, kind))
+		err := alreadyEnded(b.revokeOne(ctx, h, kind, at))
 		if i > 0 && answeredClearly(err) {
 			err = nil // the first token is revoked, and this one went with it
 		}
@@ -125,19 +131,21 @@ func (r *revokeSpec) present(m *broker.Material) []string {
 }
 
 // revokeOne makes one call.
-func (b *base) revokeOne(ctx context.Context, h *broker.Holding, kind string) error {
+func (b *base) revokeOne(ctx context.Context, h *broker.Holding, kind string, at *url.URL) error {
 	r := b.spec.revoke
 	sc := b.scope(h)
-	u, err := r.url.expand(sc, b.deps.checkURL)
-	if err != nil {
-		return asFailure(err)
+	if at == nil {
+		var err error
+		if at, err = r.url.expand(sc, b.deps.checkURL); err != nil {
+			return asFailure(err)
+		}
 	}
 	form, err := r.form(h.Material, kind, sc)
 	if err != nil {
 		return asFailure(err)
 	}
 	p := &broker.Presentation{}
-	if err := b.revokeAuth(p, form, h, u.String()); err != nil {
+	if err := b.revokeAuth(p, form, h, at.String()); err != nil {
 		return asFailure(err)
 	}
 	for _, t := range r.headers {
@@ -145,7 +153,7 @@ func (b *base) revokeOne(ctx context.Context, h *broker.Holding, kind string) er
 			return asFailure(err)
 		}
 	}
-	req, err := r.request(ctx, u, form)
+	req, err := r.request(ctx, at, form)
 	if err != nil {
 		return asFailure(broker.ErrURLNotAllowed)
 	}

@@ -26,6 +26,8 @@ const (
 	modeSignature         = "SIGNATURE"
 	modeBill              = "BILL"
 	modePlugin            = "INSTALL_PLUGIN"
+	modeMCP               = "MCP_OAUTH2"
+	modeMCPGeneric        = "MCP_OAUTH2_GENERIC"
 )
 
 // spec is an entry made ready for use: templates parsed, words turned into rules.
@@ -46,6 +48,7 @@ type spec struct {
 	twoStep       *twoStepSpec  // nil: another mode
 	signed        *signedToken  // of JWT; nil: another mode
 	tokenLife     time.Duration // of SIGNATURE
+	mcp           *mcpSpec      // nil: another mode
 	authParams    []namedTemplate
 	tokenParams   []namedTemplate
 	refreshParams []namedTemplate
@@ -101,6 +104,7 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		node: n, deps: d, builtin: builtin,
 	}
 	c.general()
+	c.declareServer()
 	c.compileAllFields()
 	c.scripts()
 	if reason := unbuiltReason(name, e, builtin); reason != "" {
@@ -116,6 +120,7 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		c.compileJWT()
 		c.compileWSSE()
 		c.compileBill()
+		c.compileMCP()
 		c.compileIdentity()
 		c.compileRevocation()
 		c.compileHosts()
@@ -400,10 +405,16 @@ func (c *compiler) makeFacts() *broker.Facts {
 		Template:    appendJSON(nil, c.node),
 		Interactive: slices.Contains(interactiveModes, e.AuthMode), NeedsClient: slices.Contains(clientModes, e.AuthMode),
 		Usable: len(c.reasons) == 0, UnusableReason: strings.Join(c.reasons, "; "),
-		AuthorizationURL: c.authorize.static(), TokenOrigin: originOf(c.token.static()), FreeHost: c.authorize.free(),
+		AuthorizationURL: c.authorize.static(), TokenOrigin: originOf(c.token.static()), FreeHost: c.authorize.free() || c.isMCP(),
 		RefreshBuffer: buffer, ServesBuffer: buffer, RefreshIdle: time.Duration(e.RefreshTokenIdle) * time.Second,
 		OnDemand: e.AuthMode == modeJWT || e.AuthMode == modeSignature, RevokesGrant: e.Revocation.WholeGrant, HasProxy: e.Proxy != nil, KeepsRefresh: e.AuthMode == modeOAuth2,
 		ForwardsWebhooks: e.WebhookScript != "", Issuer: e.Issuer,
+	}
+	if c.isMCP() {
+		f.NeedsClient, f.KeepsRefresh = e.ClientRegistration == "static", true
+	}
+	if c.mode == modeMCPGeneric {
+		f.ServerField, f.HasProxy = serverField, true
 	}
 	if e.CodeParam != "code" {
 		f.CodeParam = e.CodeParam

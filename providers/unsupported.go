@@ -7,12 +7,12 @@ import (
 // allModes are the modes that the catalogue's format has.
 var allModes = []string{
 	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, "TBA", "APP", "CUSTOM",
-	"APP_STORE", "AWS_SIGV4", modeSignature, modeBill, "TABLEAU", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+	"APP_STORE", "AWS_SIGV4", modeSignature, modeBill, "TABLEAU", modePlugin, modeMCP, modeMCPGeneric,
 }
 
 // interactiveModes need the end user's browser.
 var interactiveModes = []string{
-	modeOAuth2, modeOAuth1, "APP", "CUSTOM", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+	modeOAuth2, modeOAuth1, "APP", "CUSTOM", modePlugin, modeMCP, modeMCPGeneric,
 }
 
 // clientModes need a client id that the integration has.
@@ -20,14 +20,12 @@ var clientModes = []string{modeOAuth2, modeOAuth1, "CUSTOM", "TBA"}
 
 // unbuilt says of the modes that are not built what they would take.
 var unbuilt = map[string]string{
-	"TBA":                "This version does not sign requests with OAuth 1.0 tokens (TBA).",
-	"APP":                "This version does not speak for an installed app (APP).",
-	"CUSTOM":             "This version does not speak for an installed app and its user (CUSTOM).",
-	"APP_STORE":          "This version does not sign with App Store keys (APP_STORE).",
-	"AWS_SIGV4":          "This version does not make AWS signatures (AWS_SIGV4).",
-	"TABLEAU":            "This version does not keep sign-in sessions (TABLEAU).",
-	"MCP_OAUTH2":         "This version does not register clients with MCP servers (MCP_OAUTH2).",
-	"MCP_OAUTH2_GENERIC": "This version does not discover the endpoints of MCP servers (MCP_OAUTH2_GENERIC).",
+	"TBA":       "This version does not sign requests with OAuth 1.0 tokens (TBA).",
+	"APP":       "This version does not speak for an installed app (APP).",
+	"CUSTOM":    "This version does not speak for an installed app and its user (CUSTOM).",
+	"APP_STORE": "This version does not sign with App Store keys (APP_STORE).",
+	"AWS_SIGV4": "This version does not make AWS signatures (AWS_SIGV4).",
+	"TABLEAU":   "This version does not keep sign-in sessions (TABLEAU).",
 }
 
 // ownExchange are entries of the common format that work only with code which another program keeps under their names.
@@ -64,8 +62,8 @@ func credentialType(e *entry) string {
 	switch e.AuthMode {
 	case modePlugin:
 		return e.AuthType
-	case "MCP_OAUTH2_GENERIC":
-		return "MCP_OAUTH2"
+	case modeMCPGeneric:
+		return modeMCP
 	}
 	return e.AuthMode
 }

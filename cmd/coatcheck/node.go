@@ -136,7 +136,8 @@ func (n *node) catalogue() (*providers.Catalogue, error) {
 		overlays = append(overlays, providers.File{Name: name, Data: raw})
 	}
 	return providers.Load(providers.Options{
-		Builtin: coatcheck.Catalogue, Overlays: overlays, Client: n.egress.TokenClient(), Certified: n.egress.CertifiedCalls, Now: time.Now,
+		Builtin: coatcheck.Catalogue, Overlays: overlays, Client: n.egress.TokenClient(), Metadata: n.egress.MetadataClient(),
+		Certified: n.egress.CertifiedCalls, Now: time.Now,
 		Warn: func(provider, message string) {
 			n.log.Warn("part of a provider's entry has no effect", slog.String("provider", provider), slog.String("reason", message))
 		},

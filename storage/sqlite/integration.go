@@ -134,6 +134,9 @@ func deleteIntegration(tx *conn, id broker.IntegrationID, at time.Time) (int, er
 			return 0, err
 		}
 	}
+	if _, err := tx.exec("DELETE FROM registrations WHERE integration = ?", string(id)); err != nil {
+		return 0, err
+	}
 	if err := eraseIntegration(tx, id); err != nil {
 		return 0, err
 	}

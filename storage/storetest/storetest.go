@@ -31,6 +31,7 @@ func Run(t *testing.T, open Opener) {
 		{"integrations", integrationTests},
 		{"sessions", sessionTests},
 		{"flows", flowTests},
+		{"registrations", registrationTests},
 		{"connections", connectionTests},
 		{"lists", listTests},
 		{"grants", grantTests},

@@ -11,6 +11,11 @@ func german() *texts {
 	)
 
 	var (
+		notSure = failureText{
+			Title: "Bei diesem Server sind wir nicht sicher",
+			Text:  "Was dieser Server über sich sagt, passt nicht zusammen, oder er schützt Anmeldungen nicht so, wie er es muss. Es wurde nichts verbunden.",
+			Next:  "Prüfen Sie die Adresse. Wenn sie stimmt, sagen Sie es denen, die den Server betreiben, und nennen Sie ihnen den Code unten.",
+		}
 		notTrusted = failureText{
 			Title: "Wir haben diese Anmeldung angehalten",
 			Text:  "Die Antwort, die zurückkam, gehört nicht zu der Anmeldung, die Sie begonnen haben. Es wurde nichts verbunden.",
@@ -218,6 +223,8 @@ func german() *texts {
 				Next:  "Warten Sie ein wenig, gehen Sie dann zurück zu {app} und beginnen Sie von vorn.",
 			},
 			broker.ErrProviderURLInvalid.Code: notHere,
+			broker.ErrPKCEUnsupported.Code:    notSure,
+			broker.ErrResourceMismatch.Code:   notSure,
 			broker.ErrURLNotAllowed.Code: {
 				Title: "Diese Adresse ist nicht erlaubt",
 				Text:  "Ihre Eingabe führt an einen Ort, den wir nicht ansprechen. Es wurde nichts verbunden.",

@@ -9,6 +9,11 @@ func english() *texts {
 	)
 
 	var (
+		notSure = failureText{
+			Title: "We can’t be sure of this server",
+			Text:  "What this server says about itself doesn’t fit together, or it doesn’t protect sign-ins as it has to. Nothing was connected.",
+			Next:  "Check the address. If it is right, tell the people who run the server, and give them the code below.",
+		}
 		notTrusted = failureText{
 			Title: "We stopped this sign-in",
 			Text:  "The answer that came back does not belong to the sign-in you started. Nothing was connected.",
@@ -214,6 +219,8 @@ func english() *texts {
 				Next:  "Wait a little, then go back to {app} and start again.",
 			},
 			broker.ErrProviderURLInvalid.Code: notHere,
+			broker.ErrPKCEUnsupported.Code:    notSure,
+			broker.ErrResourceMismatch.Code:   notSure,
 			broker.ErrURLNotAllowed.Code: {
 				Title: "This address isn’t allowed",
 				Text:  "What you entered leads to a place that we do not contact. Nothing was connected.",

@@ -11,6 +11,11 @@ func spanish() *texts {
 	)
 
 	var (
+		notSure = failureText{
+			Title: "No podemos fiarnos de este servidor",
+			Text:  "Lo que este servidor dice de sí mismo no concuerda, o no protege los inicios de sesión como debe. No se ha conectado nada.",
+			Next:  "Compruebe la dirección. Si es correcta, avise a quienes administran el servidor e indíqueles el código de abajo.",
+		}
 		notTrusted = failureText{
 			Title: "Hemos detenido este inicio de sesión",
 			Text:  "La respuesta recibida no corresponde al inicio de sesión que usted comenzó. No se ha conectado nada.",
@@ -219,6 +224,8 @@ func spanish() *texts {
 				Next:  "Espere un poco, vuelva a {app} y empiece de nuevo.",
 			},
 			broker.ErrProviderURLInvalid.Code: notHere,
+			broker.ErrPKCEUnsupported.Code:    notSure,
+			broker.ErrResourceMismatch.Code:   notSure,
 			broker.ErrURLNotAllowed.Code: {
 				Title: "Esta dirección no está permitida",
 				Text:  "Lo que introdujo lleva a un lugar con el que no contactamos. No se ha conectado nada.",

@@ -10,6 +10,11 @@ func french() *texts {
 	)
 
 	var (
+		notSure = failureText{
+			Title: "Ce serveur ne nous paraît pas sûr",
+			Text:  "Ce que ce serveur dit de lui-même ne concorde pas, ou il ne protège pas les connexions comme il le doit. Rien n’a été associé.",
+			Next:  "Vérifiez l’adresse. Si elle est juste, prévenez les personnes qui gèrent le serveur et donnez-leur le code ci-dessous.",
+		}
 		notTrusted = failureText{
 			Title: "Nous avons arrêté cette connexion",
 			Text:  "La réponse reçue n’appartient pas à la connexion que vous avez commencée. Rien n’a été associé.",
@@ -218,6 +223,8 @@ func french() *texts {
 				Next:  "Attendez un peu, puis retournez dans {app} et recommencez.",
 			},
 			broker.ErrProviderURLInvalid.Code: notHere,
+			broker.ErrPKCEUnsupported.Code:    notSure,
+			broker.ErrResourceMismatch.Code:   notSure,
 			broker.ErrURLNotAllowed.Code: {
 				Title: "Cette adresse n’est pas permise",
 				Text:  "Votre saisie mène à un endroit que nous ne contactons pas. Rien n’a été associé.",

@@ -16,6 +16,7 @@ type target struct {
 	path   string // the whole path, as it is sent: base and what the caller asked for
 	query  string // the caller's, as it is sent
 	odd    bool   // net/url would escape some of the path's characters once more
+	itself bool   // it is the base URL, to the letter, and not what is below it
 }
 
 // prefix is where the proxy is mounted; the router matches it in any case.
@@ -61,6 +62,22 @@ func at(base *url.URL, endpoint string) (target, error) {
 	}
 	t.path = t.base + endpoint
 	return t, nil
+}
+
+// exactly gives a base URL itself as the target, as it was written.
+func exactly(base *url.URL) target {
+	t := below(base)
+	t.itself, t.path = true, base.EscapedPath()
+	if t.path == "" {
+		t.path = "/"
+	}
+	return t
+}
+
+// under reports whether a URL is the base or below it.
+func under(u, base *url.URL) bool {
+	root := strings.TrimSuffix(base.EscapedPath(), "/")
+	return u.Scheme == base.Scheme && u.Host == base.Host && strings.HasPrefix(strings.TrimSuffix(u.EscapedPath(), "/")+"/", root+"/")
 }
 
 // relative takes the base off an absolute URL, so that callers may write whole ones where they match. What is absolute
@@ -281,7 +298,7 @@ func (t *target) holds(u *url.URL) bool {
 		path = u.EscapedPath()
 	}
 	return u.Scheme == t.scheme && u.Host == t.host && u.User == nil && path == t.path &&
-		strings.HasPrefix(path, t.base) && len(path) > len(t.base) && path[len(t.base)] == '/' && !strings.HasPrefix(path, "//")
+		strings.HasPrefix(path, t.base) && (t.itself || len(path) > len(t.base) && path[len(t.base)] == '/') && !strings.HasPrefix(path, "//")
 }
 
 // overridden gives the base URL that the caller names in place of the provider's: an https host that the integration

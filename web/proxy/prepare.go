@@ -176,7 +176,9 @@ func (c *call) aim(endpoint string) error {
 	if err != nil {
 		return err
 	}
-	if c.target, err = at(base, endpoint); err != nil {
+	if c.out.OnlyBase() && endpoint == "/" {
+		c.target = exactly(base)
+	} else if c.target, err = at(base, endpoint); err != nil {
 		return err
 	}
 	c.target.query = c.in.URL.RawQuery
@@ -192,11 +194,19 @@ func (c *call) aim(endpoint string) error {
 // base gives the base URL that counts for this call.
 func (c *call) base(o *broker.Outbound) (*url.URL, error) {
 	base := o.Base()
-	if c.control.baseURL != "" {
-		return overridden(c.control.baseURL, base, o.Hosts())
+	var other *url.URL
+	var err error
+	switch {
+	case c.control.baseURL != "":
+		other, err = overridden(c.control.baseURL, base, o.Hosts())
+	case c.absolute != "":
+		other, err = reached(c.absolute, base, o.Hosts())
 	}
-	if c.absolute != "" {
-		return reached(c.absolute, base, o.Hosts())
+	if err == nil && other != nil && o.OnlyBase() && !under(other, base) {
+		err = broker.ErrBaseURLNotAllowed
+	}
+	if err != nil || other != nil {
+		return other, err
 	}
 	if base == nil {
 		return nil, &refusal{

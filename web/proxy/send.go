@@ -33,6 +33,9 @@ func (c *call) RoundTrip(out *http.Request) (*http.Response, error) {
 	}
 	for {
 		res, err := c.transport().RoundTrip(out)
+		if err == nil && res.StatusCode == http.StatusForbidden {
+			c.h.broker.Refused(out.Context(), c.out, res.Header)
+		}
 		if err == nil && res.StatusCode >= 200 && res.StatusCode < 300 {
 			return c.taken(res), nil
 		}
@@ -184,7 +187,7 @@ func (t *target) redirected(location string) (target, bool) {
 		return *t, false
 	}
 	next := *t
-	next.path, next.query, next.odd = path, query, odd
+	next.path, next.query, next.odd, next.itself = path, query, odd, false
 	return next, true
 }
 

@@ -133,6 +133,21 @@ CREATE INDEX flows_consumed ON flows (consumed_at) WHERE status = 'consumed';
 CREATE INDEX flows_by_expiry ON flows (expires_at) WHERE status = 'open';
 CREATE INDEX flows_by_end ON flows (ended_at) WHERE ended_at IS NOT NULL;
 
+-- Clients that servers made for an integration.
+CREATE TABLE registrations (
+	integration  TEXT    NOT NULL REFERENCES integrations (id) ON DELETE CASCADE,
+	issuer       TEXT    NOT NULL,
+	redirect_uri TEXT    NOT NULL,
+	environment  TEXT    NOT NULL REFERENCES environments (id),
+	client       BLOB,
+	expires_at   INTEGER,
+	created_at   INTEGER,
+	PRIMARY KEY (integration, issuer, redirect_uri)
+) STRICT, WITHOUT ROWID;
+
+-- The sweep.
+CREATE INDEX registrations_by_age ON registrations (created_at);
+
 -- AUTOINCREMENT: some callers know a connection by its number, so none is ever given twice.
 CREATE TABLE connections (
 	number             INTEGER PRIMARY KEY AUTOINCREMENT,

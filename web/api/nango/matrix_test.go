@@ -51,6 +51,9 @@ var samples = map[string]apitest.Sample{
 	"GET /providers.json":                       {Target: "/providers.json", Status: 200, Global: true},
 	"GET /images/template-logos/{provider}.svg": {Target: "/images/template-logos/mail.svg", Status: 200, Global: true},
 
+	// Which names there are is nobody's to guess; package mcp reads one.
+	"GET /oauth/client-metadata/{name}": {Target: "/oauth/client-metadata/nothing", Status: 404, Global: true},
+
 	"POST /connect/telemetry": {
 		Target: "/connect/telemetry", Status: 204,
 		Body: `{"token":"{token}","event":"open","timestamp":"2026-03-01T12:00:00.000Z"}`,

@@ -18,7 +18,7 @@ func Surface(b *broker.Broker) kit.Surface {
 	for _, part := range [][]kit.Route{
 		a.sessionRoutes(doors), a.connectionRoutes(doors), a.integrationRoutes(doors), a.providerRoutes(doors),
 		a.submissionRoutes(doors), a.hookRoutes(doors),
-		a.telemetryRoutes(doors), a.legacyRoutes(doors), a.environmentRoutes(doors), a.absentRoutes(doors),
+		a.telemetryRoutes(doors), a.legacyRoutes(doors), a.environmentRoutes(doors), a.absentRoutes(doors), a.documentRoutes(),
 	} {
 		rows = append(rows, part...)
 	}
