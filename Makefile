@@ -40,8 +40,9 @@ dev: toolchain $(TEMPL) ## the demo, generated, built and started again after ea
 	@$(TEMPL) generate -watch -cmd "$(GO) run ./cmd/coatcheck demo $(ARGS)"
 
 .PHONY: generate
-generate: $(TEMPL) ## the Go code of the templates
+generate: $(TEMPL) ## the Go code of the templates, and the table of providers
 	$(TEMPL) generate
+	$(GO) run ./cmd/providersdoc docs/providers.md
 
 # The tool would run prettier where one is installed, and format differently there.
 TEMPL_FMT = $(TEMPL) fmt -prettier-command none
@@ -74,7 +75,7 @@ verify: toolchain generate ## generated code, go.mod and the list of dependencie
 	$(GO) mod tidy
 	$(GO) mod verify
 	build/dependencies.sh
-	git diff --exit-code -- go.mod go.sum '*_templ.go'
+	git diff --exit-code -- go.mod go.sum '*_templ.go' docs/providers.md
 	@new=$$(git ls-files --others --exclude-standard -- '*_templ.go'); test -z "$$new" || { echo "to be committed: $$new" >&2; exit 1; }
 
 .PHONY: check

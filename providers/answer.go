@@ -31,6 +31,7 @@ type answerRules struct {
 type errorPredicate struct {
 	path     string
 	equals   jsontext.Value // nil: presence counts
+	unequal  bool           // a value other than equals makes the error
 	present  bool
 	codePath string
 }
@@ -51,11 +52,13 @@ func (c *compiler) compileRules() *answerRules {
 		switch {
 		case p.Equals.Kind == yaml.ScalarNode:
 			x.equals = appendScalar(nil, &p.Equals)
+		case p.Differs.Kind == yaml.ScalarNode:
+			x.equals, x.unequal = appendScalar(nil, &p.Differs), true
 		case p.Present != nil:
 			x.present = *p.Present
 		}
-		if p.Path == "" || (x.equals == nil) == (p.Present == nil) {
-			c.fail([]string{"error_predicates"}, "a predicate needs a path, and either equals or present")
+		if p.Path == "" || (x.equals == nil) == (p.Present == nil) || p.Equals.Kind != 0 && p.Differs.Kind != 0 {
+			c.fail([]string{"error_predicates"}, "a predicate needs a path, and one of equals, differs and present")
 		}
 		r.predicates = append(r.predicates, x)
 	}
@@ -71,7 +74,8 @@ func (p *errorPredicate) holds(raw jsontext.Value) bool {
 	if p.equals == nil {
 		return ok == p.present
 	}
-	return ok && scalarText(v) == scalarText(p.equals) && v.Kind() == p.equals.Kind()
+	same := scalarText(v) == scalarText(p.equals) && v.Kind() == p.equals.Kind()
+	return ok && same != p.unequal
 }
 
 // errorIn gives what an answer says of an error, nil if it is none. Codes stand at the usual places and at those that the

@@ -67,12 +67,12 @@ func (p *oauth2Provider) authorizeParams(r *broker.AuthorizeRequest, sc *scope) 
 	if err != nil {
 		return nil, err
 	}
-	for _, x := range own {
+	for i, x := range own {
 		if x.Value == "" && p.spec.entry.SkipEmpty {
 			continue
 		}
 		chosen, taken := r.Params[x.Key]
-		if !slices.Contains(bound, x.Key) && (!taken || chosen != "") {
+		if p.spec.authParams[i].namesAddress() || !slices.Contains(bound, x.Key) && (!taken || chosen != "") {
 			out = append(out, x)
 		}
 	}
@@ -84,10 +84,18 @@ func (p *oauth2Provider) authorizeParams(r *broker.AuthorizeRequest, sc *scope) 
 			out = append(out, pair{name, r.Params[name]})
 		}
 	}
-	if r.Nonce != "" && asksOpenID(out) {
+	wanted := slices.ContainsFunc(own, func(x pair) bool { return x.Key == "nonce" }) // some servers insist on one
+	if r.Nonce != "" && (wanted || asksOpenID(out)) {
 		out = append(out, pair{"nonce", r.Nonce})
 	}
 	return out, nil
+}
+
+// namesAddress reports whether a parameter is what the provider calls our address: some know it under a name, which stands
+// in the integration's settings and so is the operator's word.
+func (t namedTemplate) namesAddress() bool {
+	refs := t.refs()
+	return t.name == "redirect_uri" && len(refs) == 1 && strings.HasPrefix(refs[0], settingPrefix)
 }
 
 func (p *oauth2Provider) scopeText(r *broker.AuthorizeRequest) string {

@@ -53,6 +53,11 @@ func (b *base) scope(h *broker.Holding) *scope {
 		}
 	}
 	client := b.client(h)
+	for _, f := range b.spec.settings {
+		if v := setting(h, f.Name); v != "" {
+			s.named[settingPrefix+f.Name] = v
+		}
+	}
 	if client != nil && b.spec.mode != modeAPIKey && b.spec.mode != modeBasic {
 		set("clientId", broker.NewSecret(client.ID))
 		set("clientSecret", client.Secret)

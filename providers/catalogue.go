@@ -308,7 +308,7 @@ var additions = []string{
 	"revocation_url", "revocation", "identity_endpoint", "identity_path", "pkce", "pkce_reason", "refresh_rotation",
 	"refresh_grace", "access_token_lifetime", "refresh_token_lifetime", "refresh_token_idle", "token_auth_method",
 	"error_predicates", "permanent_errors", "client_errors", "host_pattern", "rate_limit", "quirks", "evidence",
-	"post_connection", "issuer", "realm",
+	"post_connection", "issuer", "realm", "token_param_names", "long_lived_token", "lacking",
 }
 
 // withAdditions lets our additions stay where an overlay replaces an entry of the layers below and lacks them. They stay

@@ -25,6 +25,7 @@ type entry struct {
 	UnusableReason     string    `yaml:"unusable_reason"`
 	Quirks             list      `yaml:"quirks"`
 	Evidence           yaml.Node `yaml:"evidence"`
+	Lacking            pairs     `yaml:"lacking"`
 
 	// What is asked for.
 	ConnectionConfig  fieldMap `yaml:"connection_config"`
@@ -67,12 +68,15 @@ type entry struct {
 	ExpirationBuffer       int       `yaml:"token_expiration_buffer"`
 	RefreshParams          yaml.Node `yaml:"refresh_params"`
 	RefreshURL             string    `yaml:"refresh_url"`
-	TokenHeaders           yaml.Node `yaml:"token_headers"`
-	RefreshRotation        string    `yaml:"refresh_rotation"`
-	RefreshGrace           int       `yaml:"refresh_grace"`
-	AccessTokenLifetime    string    `yaml:"access_token_lifetime"`
-	RefreshTokenLifetime   int       `yaml:"refresh_token_lifetime"`
-	RefreshTokenIdle       int       `yaml:"refresh_token_idle"`
+	TokenParamNames        pairs     `yaml:"token_param_names"`
+
+	LongLived            *longLivedEntry `yaml:"long_lived_token"`
+	TokenHeaders         yaml.Node       `yaml:"token_headers"`
+	RefreshRotation      string          `yaml:"refresh_rotation"`
+	RefreshGrace         int             `yaml:"refresh_grace"`
+	AccessTokenLifetime  string          `yaml:"access_token_lifetime"`
+	RefreshTokenLifetime int             `yaml:"refresh_token_lifetime"`
+	RefreshTokenIdle     int             `yaml:"refresh_token_idle"`
 
 	// What answers mean.
 	ErrorPredicates     []predicate `yaml:"error_predicates"`
@@ -174,6 +178,7 @@ type afterwards struct {
 type predicate struct {
 	Path     string    `yaml:"path"`
 	Equals   yaml.Node `yaml:"equals"`
+	Differs  yaml.Node `yaml:"differs"`
 	Present  *bool     `yaml:"present"`
 	CodePath string    `yaml:"code_path"`
 }

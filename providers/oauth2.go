@@ -35,6 +35,7 @@ func (c *compiler) compileToken() {
 	if e.RefreshParams.Kind != 0 {
 		c.refreshParams = c.params("refresh_params", &e.RefreshParams)
 	}
+	c.compileLongLived()
 }
 
 // params reads a mapping of parameters, which is flat in these modes.
@@ -104,7 +105,11 @@ func (p *oauth2Provider) Exchange(ctx context.Context, r *broker.ExchangeRequest
 		return nil, err
 	}
 	maps.Copy(returned, p.metadata(t, r.Client))
-	return &broker.Obtained{Material: p.material(t, nil), Config: undecided(returned, r.Config)}, nil
+	m, err := p.lasting(ctx, p.material(t, nil), r, config)
+	if err != nil {
+		return nil, err
+	}
+	return &broker.Obtained{Material: m, Config: undecided(returned, r.Config)}, nil
 }
 
 // returnedConfig gives the connection config that the callback brings along, and all there is with it: what was decided
@@ -141,6 +146,7 @@ func (b *base) request(endpoint *urlTemplate, client *broker.Client, sc *scope) 
 		cfg.ClientSecret = ""
 	}
 	call := &tokenCall{deps: b.deps, format: b.spec.entry.BodyFormat, params: url.Values{}}
+	call.names = b.spec.entry.TokenParamNames
 	if b.spec.mode == modeOAuth2 && call.format == "query" {
 		call.format = "form" // the format's meaning in this mode: a code and a secret in a URL would end up in logs
 	}
@@ -190,11 +196,18 @@ func (b *base) metadata(t *token, client *broker.Client) map[string]string {
 	return b.capture(values, client)
 }
 
-// Renewable reports whether there is a refresh token.
-func (p *oauth2Provider) Renewable(m *broker.Material) bool { return !m.Refresh.IsZero() }
+// Renewable reports whether there is a refresh token, or a token that can be traded for the next.
+func (p *oauth2Provider) Renewable(m *broker.Material) bool {
+	return !m.Refresh.IsZero() || p.spec.relengthen != nil && !m.Access.IsZero()
+}
 
 // Endpoint names the host that renews; empty: connection config that it needs is missing.
-func (p *oauth2Provider) Endpoint(h *broker.Holding) string { return p.endpointHost(p.spec.refresh, h) }
+func (p *oauth2Provider) Endpoint(h *broker.Holding) string {
+	if p.spec.relengthen != nil && h.Material != nil && h.Material.Refresh.IsZero() {
+		return p.endpointHost(p.spec.relengthen.url, h)
+	}
+	return p.endpointHost(p.spec.refresh, h)
+}
 
 func (b *base) endpointHost(endpoint *urlTemplate, h *broker.Holding) string {
 	sc := b.scope(h)
@@ -210,6 +223,13 @@ func (b *base) endpointHost(endpoint *urlTemplate, h *broker.Holding) string {
 func (p *oauth2Provider) Renew(ctx context.Context, h *broker.Holding) (*broker.Obtained, error) {
 	if !p.Renewable(h.Material) {
 		return nil, &broker.ProviderError{Class: broker.GrantLost, Code: "no_refresh_token"}
+	}
+	if p.spec.relengthen != nil && h.Material.Refresh.IsZero() {
+		m, err := p.traded(ctx, p.spec.relengthen, h)
+		if err != nil {
+			return nil, err
+		}
+		return &broker.Obtained{Material: m}, nil
 	}
 	client := p.client(h)
 	sc := p.scope(h)

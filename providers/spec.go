@@ -43,7 +43,10 @@ type spec struct {
 	refreshParams []namedTemplate
 	tokenAuth     tokenAuth
 	sendsPKCE     bool
-	rules         *answerRules
+
+	lengthen, relengthen *trade // nil: refresh tokens, if anything
+
+	rules *answerRules
 
 	headers []namedTemplate
 	query   []namedTemplate
@@ -160,6 +163,7 @@ func (c *compiler) general() {
 	if e.PKCE == "forbidden" && e.PKCEReason == "" {
 		c.fail([]string{"pkce"}, "forbidden needs a pkce_reason")
 	}
+	c.lacking()
 	if !lifetimeWord().MatchString(e.AccessTokenLifetime) {
 		c.fail([]string{"access_token_lifetime"}, "is neither seconds nor one of never, configurable, unknown")
 	}
@@ -168,6 +172,19 @@ func (c *compiler) general() {
 			c.fail([]string{"usable"}, "false needs an unusable_reason")
 		}
 		c.reasons = append(c.reasons, e.UnusableReason)
+	}
+}
+
+// lackable is what an entry may say that it lacks.
+var lackable = []string{"scopes", "revocation", "identity", "verification", "host_pattern", "base_url", "rate_limit"}
+
+// lacking checks what the entry says that cannot be had, each with a reason.
+func (c *compiler) lacking() {
+	for _, x := range c.entry.Lacking {
+		c.oneOf("lacking", x.Key, lackable...)
+		if strings.TrimSpace(x.Value) == "" {
+			c.fail([]string{"lacking", x.Key}, "needs a reason")
+		}
 	}
 }
 
@@ -244,10 +261,19 @@ func (c *compiler) checkPlaceholders(path []string, t *template) {
 	for _, ref := range t.refs() {
 		if name, ok := strings.CutPrefix(ref, "connectionConfig."); ok {
 			c.known(name, false)
+		} else if name, ok := strings.CutPrefix(ref, settingPrefix); ok && !c.hasSetting(name) {
+			c.broken(path, "${%s} is no field of integration_config", ref)
 		} else if slices.Contains(requestWords, ref) {
 			c.broken(path, "${%s} is not supported: it takes the request that is being made", ref)
 		}
 	}
+}
+
+// settingPrefix begins the placeholders for settings of the integration.
+const settingPrefix = "integrationConfig."
+
+func (c *compiler) hasSetting(name string) bool {
+	return slices.ContainsFunc(c.entry.IntegrationConfig, func(f namedField) bool { return f.Name == name })
 }
 
 // requestWords are placeholders for parts of the request that is being made.

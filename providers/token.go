@@ -50,6 +50,7 @@ type tokenCall struct {
 	deps   *deps
 	format string     // form, json or query
 	params url.Values // laid over what the library sends; an empty list removes
+	names  pairs      // what the provider calls a parameter
 	basic  *url.Userinfo
 	header http.Header
 
@@ -108,6 +109,12 @@ func (c *tokenCall) reshape(built *http.Request) (*http.Request, error) {
 			continue
 		}
 		form[name] = values
+	}
+	for _, x := range c.names {
+		if values, ok := form[x.Key]; ok {
+			delete(form, x.Key)
+			form[x.Value] = values
+		}
 	}
 	target := *built.URL
 	body, contentType := []byte(nil), ""
