@@ -71,9 +71,7 @@ func (p *Provider) calls(q *request) *reply {
 
 // awaitsAfter reports whether the call after a grant has not been made yet for the last one. Where it has the address of
 // the identity call, it comes first.
-func (p *Provider) awaitsAfter() bool {
-	return !slices.Contains(p.done, After)
-}
+func (p *Provider) awaitsAfter() bool { return !p.grants[len(p.grants)-1].told }
 
 // split reads "METHOD URL", perhaps with a body behind it.
 func split(call string) (method, target, body string) {

@@ -40,7 +40,11 @@ func TestEveryEntryWorks(t *testing.T) {
 				t.Fatal(err)
 			}
 			if why, listed := unusable[name]; listed || !f.Usable {
-				checkUnusable(t, f, why)
+				if err := checkUnusable(f, why); err != nil {
+					t.Error(err)
+				}
+			}
+			if !f.Usable {
 				return
 			}
 			if err := b.drive(t, name, entry); err != nil {
@@ -96,11 +100,26 @@ func (r *run) connects(users ...*lab.User) error {
 		if err := r.step("read", func() error { return r.reads(u) }); err != nil {
 			return err
 		}
+		if err := r.step("verify", func() error { return r.confirms(u) }); err != nil {
+			return err
+		}
 		if err := r.step("call", func() error { return errors.Join(r.calls(u), r.sent(r.call())) }); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// confirms has the broker ask the provider whether a credential works.
+func (r *run) confirms(u *lab.User) error {
+	if !r.entry.Verifies() && !r.entry.Identifies() {
+		return nil
+	}
+	h, err := r.site.Broker.VerifyConnection(r.t.Context(), r.who, r.refs[u])
+	if err == nil && h.Failure != nil {
+		err = fmt.Errorf("a credential that the provider accepts: %w", h.Failure)
+	}
+	return errors.Join(err, r.sent(lab.Ask))
 }
 
 // turnsAway has two users come whose credentials the provider refuses, in either of the ways that it has.
@@ -144,9 +163,7 @@ func (r *run) connecting() []string {
 	if e.Trades() {
 		out = append(out, lab.Trade)
 	}
-	switch {
-	case r.facts().Interactive:
-	case e.Verifies() || e.Identifies():
+	if !r.facts().Interactive && (e.Verifies() || e.Identifies()) {
 		out = append(out, lab.Ask)
 	}
 	if e.AsksAfter() {
@@ -321,14 +338,14 @@ var unusable = map[string]string{
 }
 
 // checkUnusable compares an entry with the list.
-func checkUnusable(t *testing.T, f *broker.Facts, why string) {
-	t.Helper()
+func checkUnusable(f *broker.Facts, why string) error {
 	switch {
 	case f.Usable:
-		t.Error("it can be used: take it off the list of those that cannot")
+		return errors.New("it can be used: take it off the list of those that cannot")
 	case why == "":
-		t.Errorf("it cannot be used, and is not on the list: %s", f.UnusableReason)
+		return fmt.Errorf("it cannot be used, and is not on the list: %s", f.UnusableReason)
 	case !strings.Contains(f.UnusableReason, why):
-		t.Errorf("it cannot be used for another reason than %q: %s", why, f.UnusableReason)
+		return fmt.Errorf("it cannot be used for another reason than %q: %s", why, f.UnusableReason)
 	}
+	return nil
 }
