@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -80,19 +81,25 @@ func TestWrongEntriesAreNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, m := range mutants {
+	wrong := make([]*lab.Entry, len(mutants))
+	for i, m := range mutants {
+		wrong[i] = entries[m.entry].Changed(m.entry+"-"+strconv.Itoa(i), m.path, m.value)
+		if m.path == "pkce" {
+			wrong[i] = wrong[i].Changed(wrong[i].Name, "disable_pkce", nil)
+		}
+	}
+	catalogue, err := lab.Write(wrong...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := newPool(t, catalogue)
+	for i, m := range mutants {
 		t.Run(m.name+" at "+m.entry, func(t *testing.T) {
 			t.Parallel()
-			entry := entries[m.entry]
-			wrong := entry.Changed(m.entry, m.path, m.value)
-			if m.path == "pkce" {
-				wrong = wrong.Changed(m.entry, "disable_pkce", nil)
-			}
-			catalogue, err := lab.Write(wrong)
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = newBench(t, catalogue).drive(t, m.entry, entry)
+			b := <-pool.benches
+			err := b.drive(t, wrong[i].Name, entries[m.entry])
+			ended := err == nil || !strings.HasPrefix(err.Error(), "revoke") && !strings.HasPrefix(err.Error(), "delete")
+			pool.back(b, ended)
 			if err == nil || !strings.Contains(err.Error(), m.noticed) {
 				t.Errorf("noticed: %v", err)
 			}

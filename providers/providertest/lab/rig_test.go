@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -36,6 +37,30 @@ func newBench(t *testing.T, catalogue []byte) *bench {
 		},
 	})
 	return b
+}
+
+// pool has a bench for each test that runs at the same time.
+type pool struct {
+	t         *testing.T
+	catalogue []byte
+	benches   chan *bench
+}
+
+func newPool(t *testing.T, catalogue []byte) *pool {
+	t.Helper()
+	p := &pool{t: t, catalogue: catalogue, benches: make(chan *bench, runtime.GOMAXPROCS(0))}
+	for range cap(p.benches) {
+		p.benches <- newBench(t, catalogue)
+	}
+	return p
+}
+
+// back takes a bench back. What a test left undone there would disturb the next, which gets another one then.
+func (p *pool) back(b *bench, clean bool) {
+	if !clean {
+		b = newBench(p.t, p.catalogue)
+	}
+	p.benches <- b
 }
 
 // run is one entry on its way through the broker.
