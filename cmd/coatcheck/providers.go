@@ -19,9 +19,10 @@ import (
 )
 
 type providersCommand struct {
-	List  providersListCommand  `cmd:"" help:"List the providers of the catalogue."`
-	Show  providersShowCommand  `cmd:"" help:"Show all that is known of a provider, and the address to register with it."`
-	Check providersCheckCommand `cmd:"" help:"Check a file of providers, or those that the configuration names."`
+	List   providersListCommand  `cmd:"" help:"List the providers of the catalogue."`
+	Show   providersShowCommand  `cmd:"" help:"Show all that is known of a provider, and the address to register with it."`
+	Check  providersCheckCommand `cmd:"" help:"Check a file of providers, or those that the configuration names."`
+	Doctor doctorCommand         `cmd:"" help:"Say what is wrong with an integration before a user finds out."`
 }
 
 // openCatalogue loads the catalogue that the configuration makes. Nothing else is opened.
