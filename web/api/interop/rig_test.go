@@ -358,7 +358,9 @@ func (r *rig) pages() http.Handler {
 	mux.Handle("/node_modules/", http.StripPrefix("/node_modules/", http.FileServer(http.Dir(dir))))
 	mux.Handle("/app.mjs", http.FileServerFS(scripts))
 	mux.HandleFunc("POST /hooks", r.told)
-	mux.HandleFunc("/done", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<title>back in the app</title>") })
+	mux.HandleFunc("/done", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "<title>back in the app</title>")
+	})
 	mux.HandleFunc("/{$}", func(w http.ResponseWriter, q *http.Request) { http.ServeFileFS(w, q, scripts, "app.html") })
 	return mux
 }
