@@ -20,6 +20,9 @@
 //	                 run out,     ▼                                    │
 //	   nothing to renew it with  expired, disconnected ────────────────┘
 //
+// The end of a credential that nothing renews comes by itself: from then on the connection reads as expired, whether
+// somebody has come by to write that down or not.
+//
 // A transient failure does not change the status as long as the token is good: it says nothing about the grant. A lost
 // grant keeps its refresh token for thirty days, since whoever insists may find that it works after all. A deletion removes
 // the row; what is left of the credential becomes a [Revocation].

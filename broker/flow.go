@@ -110,6 +110,9 @@ func (b *Broker) redirectURI(f *Facts, i *Integration, path string) string {
 	return b.publicURL + cmp.Or(path, CallbackPath)
 }
 
+// RedirectURI is the address that has to be registered with an integration's provider.
+func (b *Broker) RedirectURI(f *Facts, i *Integration) string { return b.redirectURI(f, i, "") }
+
 // StartFlow opens a sign-in and gives the address that the browser goes to. Errors: those of ConnectForm, variable_invalid
 // naming the field, rate_limited; exchange_failed where the provider has to be asked first and refuses or does not answer.
 func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in ConnectInput) (*Started, error) {

@@ -81,6 +81,15 @@ type layer struct {
 // Load reads the catalogue files. The built-in one is only cut into entries, see [Catalogue.Check]; of the overlays
 // everything is checked. The error is [CatalogueError]: all that is wrong with them.
 func Load(o Options) (*Catalogue, error) {
+	c, all := Examine(o)
+	if len(all) > 0 {
+		return nil, all
+	}
+	return c, nil
+}
+
+// Examine is Load for whoever wants to know more about files with problems: it gives what is good of them besides.
+func Examine(o Options) (*Catalogue, CatalogueError) {
 	c := &Catalogue{deps: newDeps(o), items: map[string]func() (broker.Provider, error){}}
 	var all CatalogueError
 	for i, f := range append([]File{{Name: "providers.yaml", Data: o.Builtin}}, o.Overlays...) {
@@ -100,10 +109,7 @@ func Load(o Options) (*Catalogue, error) {
 			all = append(all, c.checkLayer(i, o.Warn)...)
 		}
 	}
-	if len(all) > 0 {
-		return nil, all.sorted()
-	}
-	return c, nil
+	return c, all.sorted()
 }
 
 func newDeps(o Options) *deps {
@@ -167,6 +173,54 @@ func (c *Catalogue) Provider(name string) (broker.Provider, bool) {
 	}
 	p, err := get()
 	return p, err == nil
+}
+
+// File names the file that an entry is from, "" if it is built in or unknown.
+func (c *Catalogue) File(name string) string {
+	if l := c.layers[c.top(name)]; !l.builtin {
+		return l.file
+	}
+	return ""
+}
+
+// top is the uppermost layer that has an entry, zero where none does.
+func (c *Catalogue) top(name string) int {
+	for i := len(c.layers) - 1; i > 0; i-- {
+		if c.layers[i].entries[name] != nil {
+			return i
+		}
+	}
+	return 0
+}
+
+// Source gives an entry as YAML, its alias resolved and with what stays of the layers below: what a file that replaces it
+// could begin with. Errors: not_found; CatalogueError.
+func (c *Catalogue) Source(name string) ([]byte, error) {
+	if c.items[name] == nil {
+		return nil, broker.ErrNotFound.On("provider").Saying("there is no provider " + name)
+	}
+	i := c.top(name)
+	n, err := c.resolve(i, name, nil)
+	if err != nil {
+		return nil, problems(c.layers[i].file, name, err)
+	}
+	n = c.withAdditions(i, name, n)
+	own := copied(n) // writing changes nodes
+	if at := keyIndex(own, "alias"); at >= 0 {
+		own.Content = slices.Delete(own.Content, at, at+2)
+	}
+	key := &yaml.Node{Kind: yaml.ScalarNode, Value: name}
+	return yaml.Dump(&yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{key, own}}, yaml.WithIndent(2), yaml.WithLineWidth(-1))
+}
+
+// copied gives a node of which nothing is shared.
+func copied(n *yaml.Node) *yaml.Node {
+	out := *n
+	out.Content = make([]*yaml.Node, len(n.Content))
+	for i, x := range n.Content {
+		out.Content[i] = copied(x)
+	}
+	return &out
 }
 
 // Names lists all entries, sorted.
@@ -337,6 +391,7 @@ var additions = []string{
 	"refresh_grace", "access_token_lifetime", "refresh_token_lifetime", "refresh_token_idle", "token_auth_method",
 	"error_predicates", "permanent_errors", "client_errors", "host_pattern", "rate_limit", "quirks", "evidence",
 	"post_connection", "issuer", "realm", "token_param_names", "long_lived_token", "lacking", "resource",
+	"warnings", "client_id_pattern",
 }
 
 // withAdditions lets our additions stay where an overlay replaces an entry of the layers below and lacks them. They stay

@@ -26,6 +26,8 @@ type entry struct {
 	Quirks             list      `yaml:"quirks"`
 	Evidence           yaml.Node `yaml:"evidence"`
 	Lacking            pairs     `yaml:"lacking"`
+	Warnings           []dated   `yaml:"warnings"`
+	ClientIDPattern    string    `yaml:"client_id_pattern"`
 
 	// What is asked for.
 	ConnectionConfig  fieldMap `yaml:"connection_config"`
@@ -213,6 +215,13 @@ type ownToken struct {
 	ExpiresInMS int64     `yaml:"expires_in_ms"`
 	Header      yaml.Node `yaml:"header"`
 	Payload     yaml.Node `yaml:"payload"`
+}
+
+// dated is something that changes at a provider on a day.
+type dated struct {
+	Date string `yaml:"date"`
+	Text string `yaml:"text"`
+	When string `yaml:"when"` // counts only where an address of the entry holds this
 }
 
 // fieldEntry is one thing that somebody is asked for.

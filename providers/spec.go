@@ -78,12 +78,15 @@ type namedTemplate struct {
 	*template
 }
 
+// WithoutEffect begins what [Options.Warn] is told; the parts follow, with commas between them.
+const WithoutEffect = "without effect here: "
+
 // ignored says, in one line, what in the entry has no effect; "" if all has.
 func (s *spec) ignored() string {
 	if len(s.unusedPart) == 0 {
 		return ""
 	}
-	return "without effect here: " + strings.Join(s.unusedPart, ", ")
+	return WithoutEffect + strings.Join(s.unusedPart, ", ")
 }
 
 // compiler turns an entry into a spec and gathers what is wrong.
@@ -182,6 +185,7 @@ func (c *compiler) general() {
 		c.fail([]string{"pkce"}, "forbidden needs a pkce_reason")
 	}
 	c.lacking()
+	c.notices()
 	if !lifetimeWord().MatchString(e.AccessTokenLifetime) {
 		c.fail([]string{"access_token_lifetime"}, "is neither seconds nor one of never, configurable, unknown")
 	}
@@ -202,6 +206,20 @@ func (c *compiler) lacking() {
 		c.oneOf("lacking", x.Key, lackable...)
 		if strings.TrimSpace(x.Value) == "" {
 			c.fail([]string{"lacking", x.Key}, "needs a reason")
+		}
+	}
+}
+
+// notices checks what is for people alone: dated warnings and the form of a client id.
+func (c *compiler) notices() {
+	for _, w := range c.entry.Warnings {
+		if _, err := time.Parse(time.DateOnly, w.Date); err != nil || strings.TrimSpace(w.Text) == "" {
+			c.fail([]string{"warnings"}, "a warning needs a date such as 2027-01-31, and a text")
+		}
+	}
+	if p := c.entry.ClientIDPattern; p != "" {
+		if _, err := anchored(p); err != nil {
+			c.fail([]string{"client_id_pattern"}, "is not a regular expression of RE2")
 		}
 	}
 }

@@ -65,7 +65,9 @@ func newSite(t *testing.T, publicURL string, envs ...broker.Environment) *site {
 // carrier is the proxy of surfaces that nobody calls here.
 type carrier struct{}
 
-func (carrier) Carry(http.ResponseWriter, *http.Request, kit.Errand) error { return broker.ErrNotSupported }
+func (carrier) Carry(http.ResponseWriter, *http.Request, kit.Errand) error {
+	return broker.ErrNotSupported
+}
 
 func must(t testing.TB, err error) {
 	t.Helper()

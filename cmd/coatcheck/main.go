@@ -40,12 +40,13 @@ func (p *program) say(format string, args ...any) { _, _ = fmt.Fprintf(p.stdout,
 
 // commands is the command line.
 type commands struct {
-	Demo    demoCommand    `cmd:"" help:"Try it: the broker with a sandbox provider and a page with a Connect button."`
-	Serve   serveCommand   `cmd:"" help:"Run the broker."`
-	Keys    keysCommand    `cmd:"" help:"Manage encryption keys."`
-	APIKey  apikeyCommand  `cmd:"" name:"apikey" help:"Manage the API keys of an app's backend."`
-	Webhook webhookCommand `cmd:"" help:"Manage what the app is told: signing keys, and what did not arrive."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Demo      demoCommand      `cmd:"" help:"Try it: the broker with a sandbox provider and a page with a Connect button."`
+	Serve     serveCommand     `cmd:"" help:"Run the broker."`
+	Keys      keysCommand      `cmd:"" help:"Manage encryption keys."`
+	APIKey    apikeyCommand    `cmd:"" name:"apikey" help:"Manage the API keys of an app's backend."`
+	Webhook   webhookCommand   `cmd:"" help:"Manage what the app is told: signing keys, and what did not arrive."`
+	Providers providersCommand `cmd:"" help:"Look into the catalogue of providers, and check integrations against it."`
+	Version   versionCommand   `cmd:"" help:"Print the version."`
 }
 
 // errUsage is a command line that cannot be understood; what was wrong has been printed.
@@ -61,6 +62,8 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		return 0
 	case errors.Is(err, errUsage):
 		return 2
+	case errors.Is(err, errProblems):
+		return 1
 	}
 	_, _ = fmt.Fprintln(stderr, "coatcheck:", err)
 	return 1

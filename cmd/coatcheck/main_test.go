@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -12,6 +13,10 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	repository, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
@@ -19,6 +24,7 @@ func TestScripts(t *testing.T) {
 			for _, name := range []string{"PATH", "TMPDIR", "GOCOVERDIR"} {
 				e.Setenv(name, os.Getenv(name))
 			}
+			e.Setenv("REPO", repository) // for the catalogue files that stand there
 			return nil
 		},
 		UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",

@@ -127,6 +127,15 @@ func (n *node) courier() (*hooks.Courier, error) {
 
 // catalogue loads the built-in entries and the operator's own over them.
 func (n *node) catalogue() (*providers.Catalogue, error) {
+	overlays, err := n.overlays()
+	if err != nil {
+		return nil, err
+	}
+	return providers.Load(n.catalogueOptions(overlays))
+}
+
+// overlays reads the operator's own entries.
+func (n *node) overlays() ([]providers.File, error) {
 	var overlays []providers.File
 	for _, name := range n.config.Providers {
 		raw, err := os.ReadFile(within(n.config.dir, name))
@@ -135,7 +144,12 @@ func (n *node) catalogue() (*providers.Catalogue, error) {
 		}
 		overlays = append(overlays, providers.File{Name: name, Data: raw})
 	}
-	return providers.Load(providers.Options{
+	return overlays, nil
+}
+
+// catalogueOptions says what a catalogue is made of.
+func (n *node) catalogueOptions(overlays []providers.File) providers.Options {
+	return providers.Options{
 		Builtin: coatcheck.Catalogue, Overlays: overlays, Client: n.egress.TokenClient(), Metadata: n.egress.MetadataClient(),
 		Certified: n.egress.CertifiedCalls, Now: time.Now,
 		Warn: func(provider, message string) {
@@ -145,7 +159,7 @@ func (n *node) catalogue() (*providers.Catalogue, error) {
 			return n.egress.CheckURL(raw, egress.URLOptions{Literal: literal})
 		},
 		Reach: reach,
-	})
+	}
 }
 
 // reach says what a caller may learn of a request that brought no answer: never which address it was, nor whether it was

@@ -120,7 +120,9 @@ func TestATokenInTheAddressIsExchangedForACookieOfThisRowAlone(t *testing.T) {
 // Whoever makes somebody else's browser open a link with a session of their own gets a page on which it says for whom the
 // connection is made, and nothing is begun until that is confirmed.
 func TestAStrangersLinkIsNotFollowedWithoutAClick(t *testing.T) {
-	s := newSiteWith(t, apitest.Options{Declare: func(dev, _ *broker.DeclaredEnvironment) { dev.Environment.AllowedOrigins = []string{"https://app.example"} }})
+	s := newSiteWith(t, apitest.Options{Declare: func(dev, _ *broker.DeclaredEnvironment) {
+		dev.Environment.AllowedOrigins = []string{"https://app.example"}
+	}})
 	link := func() string { return connectPath + "?" + kit.ParamSession + "=" + s.user(t, "mallory") }
 	for _, c := range []struct {
 		name, referer string

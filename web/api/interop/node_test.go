@@ -35,7 +35,7 @@ var nodeWants = []struct {
 	{call: "import token", value: `{"status":201,"body":{"connection_id":"c-token","credentials":{"refresh_token":"a-refresh-token"}}}`},
 	{call: "listProviders", value: `["key-api"]`},
 	{call: "getProvider", value: `"API_KEY"`},
-	{call: "listIntegrations", value: `["acme","basic-api","key-api","machine","open-api","wrong"]`},
+	{call: "listIntegrations", value: `["acme","basic-api","key-api","machine","open-api","slack","wrong"]`},
 	{call: "getIntegration", value: `"` + clientID + `"`},
 	{call: "getIntegration unknown", status: http.StatusNotFound, body: `{"error":{"code":"not_found"}}`},
 	{call: "createIntegration", value: `"made"`},

@@ -19,7 +19,7 @@ type CORS struct {
 // What pages may send and read, and for how long browsers remember that.
 const (
 	corsHeaders = "Authorization, Content-Type, Accept, Provider-Config-Key, Connection-Id, Sentry-Trace, Baggage"
-	corsExposed = "X-Request-Id, X-Error-Code, Retry-After"
+	corsExposed = "X-Request-Id, X-Error-Code, X-Error-Source, Retry-After"
 	corsMaxAge  = "600"
 )
 

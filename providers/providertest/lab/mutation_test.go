@@ -1,0 +1,130 @@
+package lab_test
+
+import (
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/coatcheck/coatcheck"
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/providers/providertest/lab"
+)
+
+// mutant is a wrong entry: the broker has it, while the provider is as the right one says.
+type mutant struct {
+	name, entry string
+	path        string // of the field that is wrong
+	value       any    // nil: it is not there
+	noticed     string // what the failure says
+}
+
+var mutants = []mutant{
+	{"client proves itself in the body", "adobe", "token_auth_method", "client_secret_post", "connect: the client does not prove itself in the header"},
+	{"client proves itself in the header", "google", "token_auth_method", "client_secret_basic", "connect: the client does not prove itself in the body"},
+	{"client keeps its secret back", "google", "token_auth_method", "none", "connect: the client does not prove itself in the body"},
+	{"end user's client proves itself in the body", "onelogin", "token_auth_method", "client_secret_post", "does not prove itself in the header"},
+	{"another separator", "strava", "scope_separator", " ", "scope is not as it should be"},
+	{"other scopes", "google-drive", "default_scopes", []any{"openid"}, "scope is not as it should be"},
+	{"no scopes", "google", "default_scopes", nil, "scope is missing"},
+	{"no verifier", "google", "disable_pkce", true, "code_challenge is missing"},
+	{"a verifier that is not wanted", "slack", "pkce", "S256", "code_challenge should not be there"},
+	{"parameter of the page missing", "google", "authorization_params", map[string]any{"prompt": "consent"}, "access_type is missing"},
+	{"another page", "dropbox", "authorization_url", "https://www.dropbox.com/oauth/authorize", "which is not the authorization page"},
+	{"page's name for the client forgotten", "tiktok", "authorization_url_replacements", nil, "client_key is missing"},
+	{"fragment forgotten", "apollo-oauth", "authorization_url_fragment", nil, "not sent to the fragment"},
+	{"code under another name", "amazon-selling-partner", "authorization_code_param_in_callback", nil, "callback_invalid"},
+	{"callback's parameter forgotten", "quickbooks", "redirect_uri_metadata", nil, "realmId"},
+	{"issuer that is not the one", "google", "issuer", "https://issuer.example.com", "issuer_mismatch"},
+	{"another token endpoint", "box", "token_url", "https://api.box.com/token", "the entry does not name the request POST https://api.box.com/token"},
+	{"form for JSON", "notion", "body_format", "form", "connect: the body is not a JSON object"},
+	{"JSON for a form", "google", "body_format", "json", "connect: the body is not a form"},
+	{"parameter of the exchange missing", "bamboohr", "token_params", nil, "request is missing"},
+	{"parameter's name forgotten", "tiktok-ads", "token_param_names", nil, "is called code, and not auth_code"},
+	{"token looked for at the root", "tiktok-ads", "alternate_access_token_response_path", nil, "exchange_failed"},
+	{"token answer's value forgotten", "stripe", "token_response_metadata", nil, "stripe_user_id"},
+	{"long-lived token forgotten", "facebook", "long_lived_token", nil, `not ["exchange" "trade" "ask"]`},
+	{"renewed where tokens are exchanged", "figma", "refresh_url", nil, "renew: "},
+	{"parameter of the renewal missing", "microsoft-ads", "refresh_params", nil, "renewal: scope is missing"},
+	{"words of a refusal not known", "hubspot", "permanent_errors", nil, "does not need its user"},
+	{"refusal with status 200 not recognised", "tiktok-business", "error_predicates", nil, "does not need its user"},
+	{"header not sent", "shopify", "proxy.headers", nil, "x-shopify-access-token is missing"},
+	{"key not sent", "anthropic", "proxy.headers.x-api-key", nil, "x-api-key is missing"},
+	{"key in another header", "brevo", "proxy.headers", map[string]any{"x-api-key": "${apiKey}"}, "the header x-api-key holds a secret"},
+	{"key under another word", "klaviyo", "proxy.headers.authorization", "Bearer ${apiKey}", "authorization is not as it should be"},
+	{"key in the query forgotten", "google-maps", "proxy.query", nil, "key is missing"},
+	{"password left to the mode", "zendesk-api-token", "proxy.headers", nil, "authorization is not as it should be"},
+	{"API elsewhere", "asana", "proxy.base_url", "https://api.asana.com", "call: proxied call: it goes to api.asana.com"},
+	{"credential verified elsewhere", "shortcut", "proxy.verification.endpoints", []any{"/api/v3/me"}, "refuse: "},
+	{"credential not verified", "apollo", "proxy.verification", nil, "refuse: "},
+	{"refused key accepted", "apollo", "error_predicates", nil, "refuse: "},
+	{"account not asked for", "asana", "identity_endpoint", nil, `the provider got the requests ["exchange"]`},
+	{"account elsewhere in the answer", "asana", "identity_path", "data.id", "the account is"},
+	{"account's call with another body", "linear", "identity_endpoint", `POST https://api.linear.app/graphql {"query":"{ viewer { name } }"}`, "the body is not the entry's"},
+	{"what only the API knows not asked for", "xero", "post_connection", nil, "connect: "},
+	{"revoked elsewhere", "box", "revocation_url", "https://api.box.com/revoke", "does not name the request POST https://api.box.com/revoke"},
+	{"not revoked", "box", "revocation_url", nil, `the receipt says "unsupported", not "revoked"`},
+	{"revoked by another method", "github", "revocation.method", nil, "does not name the request POST"},
+	{"revoked with another proof", "todoist", "revocation.auth", "none", "revoke: revocation: "},
+	{"revoked with another parameter", "onelogin", "revocation.token_param", nil, "access_token is missing"},
+	{"revoked in another form", "quickbooks", "revocation.body_format", nil, "the body is not a JSON object"},
+	{"revoked without a header", "notion", "revocation.headers", nil, "notion-version is missing"},
+	{"another token revoked", "linkedin", "revocation.tokens", []any{"refresh"}, "revocation: "},
+	{"one token too many revoked", "asana", "revocation.tokens", nil, "it comes once too often"},
+	{"revoked by the standard", "square", "revocation.style", nil, "token_type_hint should not be there"},
+	{"scopes of OAuth 1.0 in another form", "trello", "scope_separator", nil, "scope is not as it should be"},
+	{"signed in another way", "twitter", "signature_method", "HMAC-SHA256", "the signature is of another method"},
+}
+
+// Each wrong entry is noticed, at the step that it breaks.
+func TestWrongEntriesAreNoticed(t *testing.T) {
+	entries, err := lab.Read(coatcheck.Catalogue)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := make([]*lab.Entry, len(mutants))
+	for i, m := range mutants {
+		wrong[i] = entries[m.entry].Changed(m.entry+"-"+strconv.Itoa(i), m.path, m.value)
+		if m.path == "pkce" {
+			wrong[i] = wrong[i].Changed(wrong[i].Name, "disable_pkce", nil)
+		}
+	}
+	catalogue, err := lab.Write(wrong...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := newPool(t, catalogue)
+	for i, m := range mutants {
+		t.Run(m.name+" at "+m.entry, func(t *testing.T) {
+			t.Parallel()
+			b := <-pool.benches
+			err := b.drive(t, wrong[i].Name, entries[m.entry])
+			ended := err == nil || !strings.HasPrefix(err.Error(), "revoke") && !strings.HasPrefix(err.Error(), "delete")
+			pool.back(b, ended)
+			if err == nil || !strings.Contains(err.Error(), m.noticed) {
+				t.Errorf("noticed: %v", err)
+			}
+		})
+	}
+}
+
+// An entry whose mode nobody plays is a failure, and so is a list of unusable entries that is not true any more.
+func TestWhatIsNotPlayedIsNoticed(t *testing.T) {
+	entries, err := lab.Read([]byte("acme: {auth_mode: TELEPATHY}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = (&bench{}).drive(t, "acme", entries["acme"])
+	if err == nil || !strings.Contains(err.Error(), "TELEPATHY") {
+		t.Errorf("noticed: %v", err)
+	}
+	usable, not := &broker.Facts{Usable: true}, &broker.Facts{UnusableReason: "no TELEPATHY"}
+	for _, tt := range []struct {
+		facts *broker.Facts
+		why   string
+		fine  bool
+	}{{usable, "TELEPATHY", false}, {not, "", false}, {not, "ESP", false}, {not, "TELEPATHY", true}} {
+		if err := checkUnusable(tt.facts, tt.why); (err == nil) != tt.fine {
+			t.Errorf("%+v, listed for %q: %v", tt.facts, tt.why, err)
+		}
+	}
+}
