@@ -94,6 +94,23 @@ func TestEntriesThatKnowTheirEndpoints(t *testing.T) {
 	}
 }
 
+func TestScopesThatACallLacksAtAKnownServer(t *testing.T) {
+	d := newDouble(t)
+	r := newRig(t, "", broker.IntegrationInput{Provider: "known-mcp"}, d.entry("client_registration: dynamic", "registration_url: "+d.auth.URL+"/register"))
+	c := r.connect(r.session(broker.SessionInput{}))
+	d.set(func() { d.needs = "files:write" })
+	r.call(c, http.MethodPost, "")
+	eventually(t, "the scope is noted", func() bool {
+		_, read := r.read(c, "")
+		config, _ := read["connection_config"].(map[string]any)
+		return config["wanted_scopes"] == "files:write"
+	})
+	r.connect(r.session(broker.SessionInput{Reconnect: &broker.ConnectionRef{ID: c.ID}}))
+	if got := d.lastAuthorization().Get("scope"); got != "files:read files:write" {
+		t.Errorf("asked for %q", got)
+	}
+}
+
 func TestConnectionIsVerifiedAtItsServer(t *testing.T) {
 	d := newDouble(t)
 	r := newRig(t, "", broker.IntegrationInput{})
