@@ -101,11 +101,10 @@ func union(lists ...[]string) []string {
 	return out
 }
 
-// repair notes the connection that a session repairs where that holds to its server: whoever repairs it is not asked for an
-// address again, and cannot name another.
+// repair notes the connection that a session repairs where what it holds counts: the scopes that its calls lacked, and its
+// server, where it names one. Whoever repairs it is not asked for an address again, and cannot name another.
 func (b *Broker) repair(ctx context.Context, c *connecting) error {
-	field := c.making.facts.ServerField
-	if field == "" || !c.session.Repairs() {
+	if _, ok := c.making.provider.(Discoverer); !ok || !c.session.Repairs() {
 		return nil
 	}
 	conn, err := b.store.Connection(ctx, c.making.integration.Environment, c.making.reconnect)
@@ -114,6 +113,11 @@ func (b *Broker) repair(ctx context.Context, c *connecting) error {
 	}
 	if err != nil {
 		return err
+	}
+	field := c.making.facts.ServerField
+	if field == "" {
+		c.repaired = conn
+		return nil
 	}
 	server, ok := decodeObject(conn.Config)[field].(string)
 	if given := c.defaults.Config[field]; !ok || given != "" && given != server {
@@ -131,8 +135,11 @@ func (b *Broker) repair(ctx context.Context, c *connecting) error {
 // answeredBy checks who answers an authorization request (RFC 9207 section 2.4): a name must be the server's, to the byte,
 // and one that promised its name must give it.
 func (s *Server) answeredBy(q url.Values) error {
+	if s == nil || s.Issuer == "" {
+		return nil // an entry that knows the endpoints need not know the name
+	}
 	named := q.Get("iss")
-	if s == nil || named == s.Issuer || !q.Has("iss") && !s.NamesIssuer {
+	if named == s.Issuer || !q.Has("iss") && !s.NamesIssuer {
 		return nil
 	}
 	return ErrIssuerMismatch

@@ -11,7 +11,7 @@ import (
 type Registration struct {
 	Environment EnvironmentID
 	Integration IntegrationID
-	Issuer      string
+	Issuer      string // the server's name, or where it registers clients if it has none
 	RedirectURI string
 	Client      Sealed    // storedClient, bound to all of the above
 	ExpiresAt   time.Time // of the client's secret; zero: never
@@ -86,7 +86,7 @@ func (b *Broker) serverClient(ctx context.Context, c *connecting, d Discoverer, 
 // registration finds one that can be used; nil: there is none. In a session's second try none counts that is older than the
 // session: the server may have told the end user, and nobody else, that it does not know it.
 func (b *Broker) registration(ctx context.Context, c *connecting, s *Server, redirectURI string) (*storedClient, error) {
-	r, err := b.store.Registration(ctx, c.making.integration.ID, s.Issuer, redirectURI)
+	r, err := b.store.Registration(ctx, c.making.integration.ID, s.registrar(), redirectURI)
 	if errors.Is(err, ErrNotFound) {
 		return nil, nil //nolint:nilnil // none is an answer
 	}
@@ -117,7 +117,7 @@ func (b *Broker) register(ctx context.Context, c *connecting, d Discoverer, s *S
 	}
 	out := &storedClient{ID: got.ID, Secret: got.Secret.Reveal(), Auth: got.Auth}
 	row := &Registration{
-		Environment: m.integration.Environment, Integration: m.integration.ID, Issuer: s.Issuer, RedirectURI: r.RedirectURI,
+		Environment: m.integration.Environment, Integration: m.integration.ID, Issuer: s.registrar(), RedirectURI: r.RedirectURI,
 		ExpiresAt: cut(got.ExpiresAt), CreatedAt: b.Now(),
 	}
 	if row.Client, err = b.sealJSON(registrationPlace(row), out); err != nil {
@@ -145,7 +145,7 @@ func (b *Broker) forgetClient(ctx context.Context, i *Integration, s *Server, cl
 	if s == nil || s.Client != RegisteredClient {
 		return
 	}
-	r, err := b.store.Registration(ctx, i.ID, s.Issuer, s.RedirectURI)
+	r, err := b.store.Registration(ctx, i.ID, s.registrar(), s.RedirectURI)
 	var known storedClient
 	if err == nil {
 		err = b.openJSON(registrationPlace(r), r.Client, &known)

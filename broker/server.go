@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -11,9 +12,9 @@ import (
 // Server is the authorization server that a grant is asked of, where the catalogue does not say once for all which that is:
 // as it was found and checked when a sign-in began. It is pinned with the grant: renewal and revocation go by it.
 type Server struct {
-	API         string   `json:"api"`                // the protected server, whose tokens these are
-	Resource    string   `json:"resource,omitempty"` // what requests for tokens name (RFC 8707); empty: nothing
-	Issuer      string   `json:"issuer"`
+	API         string   `json:"api"`                    // the protected server, whose tokens these are
+	Resource    string   `json:"resource,omitempty"`     // what requests for tokens name (RFC 8707); empty: nothing
+	Issuer      string   `json:"issuer"`                 // empty: the entry does not say
 	NamesIssuer bool     `json:"names_issuer,omitempty"` // its authorization answers hold iss (RFC 9207)
 	Scopes      []string `json:"scopes,omitempty"`       // to be asked for
 
@@ -135,6 +136,9 @@ func (m *Material) ServerClient(of *Client) *Client {
 func (m *Material) hasOwnClient() bool {
 	return !m.Details["client_id"].IsZero() || !m.Details[detailServerClient].IsZero()
 }
+
+// registrar is by what a registration at the server is found again.
+func (s *Server) registrar() string { return cmp.Or(s.Issuer, s.Registration) }
 
 // takesPublic reports whether the server lets clients in that have no secret.
 func (s *Server) takesPublic() bool {

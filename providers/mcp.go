@@ -150,9 +150,9 @@ func (p *mcpProvider) Discover(ctx context.Context, h *broker.Holding) (*broker.
 		return known, err
 	}
 	issuer := setting(h, issuerSetting)
-	if h.Client != nil && !h.Client.Secret.IsZero() && issuer == "" {
+	if h.Client != nil && h.Client.ID != "" && issuer == "" {
 		return nil, broker.ErrNotSupported.Saying(
-			"the integration has a client secret and does not say whose it is: set its issuer, so that no other server gets it")
+			"the integration has a client and does not say whose it is: set its issuer, so that no other server gets it")
 	}
 	server, err := p.deps.discover(ctx, known.API, issuer, forSignIn)
 	if errors.Is(err, discovery.ErrNone) {

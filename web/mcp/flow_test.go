@@ -199,6 +199,25 @@ func TestBackendsOwnClientIsHeldToItsIssuer(t *testing.T) {
 	if _, n := d.counts(); n > 0 {
 		t.Error("the secret was sent")
 	}
+
+	in.Settings = map[string]string{"issuer": d.auth.URL}
+	r = newRig(t, "", in, "custom-mcp:\n  alias: custom-mcp\n  integration_config:\n    issuer: {title: Issuer}\n")
+	i, _, err := r.broker.Integration(t.Context(), r.who, "mcp")
+	must(t, err)
+	d.set(func() { d.clients["ours"].redirect = r.url + broker.CallbackPath + "/" + i.PublicID })
+	c := r.connect(r.decided(d.url()))
+	if a, _ := r.read(c, "&force_refresh=true"); a.status != http.StatusOK || d.basic[len(d.basic)-1] != "ours" {
+		t.Errorf("the renewal: %d, by %v", a.status, d.basic)
+	}
+	if n, _ := d.counts(); n > 0 {
+		t.Error("it registered all the same")
+	}
+
+	// Another issuer takes the secret away until it is entered again.
+	other := map[string]string{"issuer": "https://auth.example.com"}
+	_, err = r.broker.UpdateIntegration(t.Context(), r.who, "mcp", broker.IntegrationPatch{Settings: other})
+	must(t, err)
+	r.refused(http.StatusUnprocessableEntity, "secret_required", r.decided(d.url()))
 }
 
 func TestResourceIndicatorCanBeLeftOut(t *testing.T) {
