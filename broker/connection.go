@@ -301,8 +301,8 @@ func (b *Broker) Import(ctx context.Context, who Actor, in ImportInput) (r *Reve
 	if err != nil {
 		return nil, false, err
 	}
-	b.work.Add(1)
-	defer b.work.Done()
+	b.work.begin()
+	defer b.work.done()
 	ctx = context.WithoutCancel(ctx)
 	if v, ok := m.provider.(Verifier); ok && !m.facts.Interactive && !in.Unverified {
 		asking, cancel := context.WithTimeout(ctx, providerTimeout)

@@ -15,8 +15,8 @@ func (b *Broker) destination(ctx context.Context, c *connecting, a Authorizer, r
 	if !ok {
 		return a.AuthorizeURL(r)
 	}
-	b.work.Add(1)
-	defer b.work.Done()
+	b.work.begin()
+	defer b.work.done()
 	ctx = context.WithoutCancel(ctx)
 	goal, err := b.prepare(ctx, p, r, f, s)
 	if err == nil {
