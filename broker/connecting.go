@@ -295,8 +295,8 @@ func (b *Broker) Connect(ctx context.Context, who Actor, key string, in ConnectI
 	if err != nil {
 		return nil, err
 	}
-	b.work.Add(1)
-	defer b.work.Done()
+	b.work.begin()
+	defer b.work.done()
 	ctx = context.WithoutCancel(ctx)
 	if _, err := b.store.ConsumeFlow(ctx, f.flow.ID, b.Now()); err != nil {
 		return nil, err

@@ -303,8 +303,8 @@ func (b *Broker) Import(ctx context.Context, who Actor, in ImportInput) (r *Reve
 	if err != nil {
 		return nil, false, err
 	}
-	b.work.Add(1)
-	defer b.work.Done()
+	b.work.begin()
+	defer b.work.done()
 	ctx = context.WithoutCancel(ctx)
 	if err := b.tryImported(ctx, m, in.Unverified); err != nil {
 		return nil, false, err

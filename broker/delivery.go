@@ -174,7 +174,7 @@ func (b *Broker) startDeliveries(ctx context.Context) (started *sync.WaitGroup, 
 		}
 		for b.outbox.begin(q.Endpoint) {
 			started.Add(1)
-			b.work.Go(func() {
+			b.work.run(func() {
 				defer started.Done()
 				defer b.outbox.end(q.Endpoint)
 				defer b.swallow(ctx, "a delivery")

@@ -210,8 +210,8 @@ func (e *FlowError) Unwrap() error { return e.Err }
 // FinishFlow takes the provider's answer, exchanges its code and stores the connection. Whatever goes wrong, the sign-in
 // is over and its code is never sent a second time. Errors are *FlowError.
 func (b *Broker) FinishFlow(ctx context.Context, cb Callback) (*Outcome, error) {
-	b.work.Add(1)
-	defer b.work.Done()
+	b.work.begin()
+	defer b.work.done()
 	ctx = context.WithoutCancel(ctx) // the end user may close the window; what the provider has issued must be kept
 	f, err := b.flowOf(ctx, cb)
 	if err != nil {

@@ -45,8 +45,8 @@ func (b *Broker) Obtain(ctx context.Context, who Actor, in ObtainInput) (*Outcom
 	if err != nil {
 		return nil, err
 	}
-	b.work.Add(1)
-	defer b.work.Done()
+	b.work.begin()
+	defer b.work.done()
 	ctx = context.WithoutCancel(ctx) // what the provider issues must be kept
 	switch {
 	case in.Code != "":

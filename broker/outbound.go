@@ -107,7 +107,7 @@ func (b *Broker) noteUse(o *Outbound, now time.Time) {
 // renewSoon renews beside the request, which is served with what there is.
 func (b *Broker) renewSoon(ctx context.Context, o *Outbound) {
 	ctx = context.WithoutCancel(ctx)
-	b.work.Go(func() {
+	b.work.run(func() {
 		_, _ = b.renew(ctx, renewal{environment: o.environment, connection: o.connection, why: whenDue})
 	})
 }

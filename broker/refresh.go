@@ -68,8 +68,8 @@ func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
 	defer patience.Stop()
 	for again := true; ; again = false {
 		flight := b.flights.DoChan(string(r.connection), func() (any, error) {
-			b.work.Add(1)
-			defer b.work.Done()
+			b.work.begin()
+			defer b.work.done()
 			return b.renewSafely(context.WithoutCancel(ctx), r)
 		})
 		select {
@@ -356,8 +356,14 @@ func (b *Broker) target(ctx context.Context, r renewal) (*target, error) {
 	if t.renewer, ok = p.(Renewer); !ok {
 		return t, nil
 	}
-	t.client, err = b.client(i)
-	return t, err
+	if t.client, err = b.client(i); err != nil {
+		return nil, err
+	}
+	if len(c.AskedScopes) > 0 { // what this connection was made with, which a session may have chosen
+		own := *t.client
+		own.Scopes, t.client = c.AskedScopes, &own
+	}
+	return t, nil
 }
 
 // gateName is the token endpoint's host and the client: what a provider's limits are counted by. Where connections have

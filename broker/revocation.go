@@ -33,9 +33,9 @@ func (b *Broker) RevokeDue(ctx context.Context) error {
 		var all sync.WaitGroup
 		errs := make([]error, len(list))
 		for n, r := range list {
-			b.work.Add(1)
+			b.work.begin()
 			all.Go(func() {
-				defer b.work.Done()
+				defer b.work.done()
 				errs[n] = b.revokeSafely(context.WithoutCancel(ctx), r)
 			})
 		}

@@ -24,7 +24,7 @@ const (
 // way finish and returns. A worker that panics is started again.
 func (b *Broker) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
-	b.work.Go(func() { b.takeReserve(ctx) })
+	b.work.run(func() { b.takeReserve(ctx) })
 	for name, work := range map[string]func(context.Context){
 		"renew":  b.renewInBackground,
 		"watch":  b.watch,
@@ -73,9 +73,9 @@ var errStopping = ErrStorageUnavailable.Saying("the service is restarting").Afte
 
 // drain waits for what must finish, and saves what could not be stored.
 func (b *Broker) drain(ctx context.Context) error {
-	if !b.finished(b.patience) {
+	if !b.work.finished(b.patience) {
 		b.held.close() // holding on is of no use any more
-		if !b.finished(time.Second) {
+		if !b.work.finished(time.Second) {
 			b.log.LogAttrs(ctx, slog.LevelError, "work was still under way at the end of the shutdown")
 		}
 	}
@@ -86,20 +86,6 @@ func (b *Broker) drain(ctx context.Context) error {
 		}
 	}
 	return errors.Join(b.flushLines(ctx), b.flushUses(ctx, b.Now()))
-}
-
-// finished waits until no work is under way, and reports whether that came true in time.
-func (b *Broker) finished(within time.Duration) bool {
-	done := make(chan struct{})
-	go func() { b.work.Wait(); close(done) }()
-	deadline := time.NewTimer(within)
-	defer deadline.Stop()
-	select {
-	case <-done:
-		return true
-	case <-deadline.C:
-		return false
-	}
 }
 
 // every does work again and again until ctx ends.

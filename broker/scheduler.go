@@ -116,7 +116,7 @@ func (s *scheduler) startSome(ctx context.Context) bool {
 // start renews one on a goroutine of its own.
 func (s *scheduler) start(ctx context.Context, d DueRefresh, gate string) {
 	b := s.b
-	b.work.Go(func() {
+	b.work.run(func() {
 		defer b.swallow(ctx, "a renewal in the background")
 		defer b.rouse()
 		defer s.under.end(d.Connection, gate)

@@ -33,7 +33,7 @@ func (b *Broker) Refused(ctx context.Context, o *Outbound, header http.Header) {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	b.work.Go(func() {
+	b.work.run(func() {
 		defer b.swallow(ctx, "a note of scopes")
 		if err := b.noteScopes(ctx, o, wanted); err != nil {
 			b.log.LogAttrs(ctx, slog.LevelWarn, "the scopes that a call lacked could not be noted",

@@ -16,8 +16,8 @@ func (b *Broker) destination(ctx context.Context, c *connecting, a Authorizer, r
 	if !prepares && !discovers {
 		return a.AuthorizeURL(r)
 	}
-	b.work.Add(1)
-	defer b.work.Done()
+	b.work.begin()
+	defer b.work.done()
 	ctx = context.WithoutCancel(ctx)
 	var goal string
 	var err error

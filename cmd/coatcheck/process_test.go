@@ -68,7 +68,7 @@ func newProcess(t *testing.T, provider *providertest.Server) *process {
 func emptyProcess(t *testing.T) *process {
 	t.Helper()
 	return &process{
-		t: t, dir: t.TempDir(), addr: freeAddr(t), key: "a-preset-key-of-the-process-tests",
+		t: t, dir: t.TempDir(), addr: providertest.FreeAddr(t), key: "a-preset-key-of-the-process-tests",
 		client: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 	}
 }
@@ -106,17 +106,6 @@ func (p *process) write(name, text string) {
 	if err := os.WriteFile(filepath.Join(p.dir, name), []byte(text), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
-}
-
-// freeAddr gives an address on which nobody listens.
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 func (p *process) url() string { return "http://" + p.addr }

@@ -56,9 +56,7 @@ func (e *Entry) User(n int) *User {
 	}
 	if n%2 == 1 {
 		u.Account = "900719925474099" + strconv.Itoa(n) // too long a number for those who count in floating point
-		if e.Mode() != modeClientCredentials {
-			u.Scopes = append(u.Scopes, "lab.one", "lab.two")
-		}
+		u.Scopes = append(u.Scopes, "lab.one", "lab.two")
 	}
 	for _, name := range e.names("connection_config") {
 		v := e.example("connection_config", name, n)

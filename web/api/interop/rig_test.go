@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/providers/providertest"
 	"github.com/coatcheck/coatcheck/providers/providertest/npm"
 	"github.com/coatcheck/coatcheck/providers/providertest/oidcprovider"
 )
@@ -114,7 +115,7 @@ func must(t *testing.T, err error) {
 func newRig(t *testing.T, options ...func(*oidcprovider.Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, log: new(logBuffer)}
-	addr := freeAddr(t)
+	addr := providertest.FreeAddr(t)
 	_, port, err := net.SplitHostPort(addr)
 	must(t, err)
 	r.broker = "http://localhost:" + port
@@ -340,14 +341,6 @@ func (r *rig) connection(integration, id string) map[string]any {
 		r.t.Fatalf("%s: %d", path, status)
 	}
 	return c.Credentials
-}
-
-func freeAddr(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer func() { _ = l.Close() }()
-	return l.Addr().String()
 }
 
 // pages serves the app's page and the browser client, as an app's own server would.
