@@ -218,10 +218,10 @@ func (c *connecting) fill(in ConnectInput) (credentials map[string]Secret, err e
 	return credentials, nil
 }
 
-// inSection makes sure that an error names its field together with its section.
+// inSection makes sure that an error names its field together with its section, which is s unless it says another.
 func inSection(err error, s FieldSection) error {
 	var e *Error
-	if errors.As(err, &e) && e.Field != "" && !strings.HasPrefix(e.Field, string(s)+".") {
+	if errors.As(err, &e) && e.Field != "" && !strings.HasPrefix(e.Field, string(s)+".") && !strings.HasPrefix(e.Field, string(ConfigField)+".") {
 		return e.On(string(s) + "." + e.Field)
 	}
 	return err

@@ -47,6 +47,8 @@ func newProvider(s *spec, d *deps) broker.Provider {
 		return &bill{twoStep{b}}
 	case modePlugin:
 		return &plugin{b}
+	case modeTBA:
+		return &tba{b}
 	}
 	return &unsupported{b}
 }
@@ -92,7 +94,7 @@ func (b *base) client(h *broker.Holding) *broker.Client {
 		return h.Client
 	}
 	id, secret := h.Material.Details["client_id"], h.Material.Details["client_secret"]
-	if id.IsZero() || (b.spec.mode == modeOAuth2 || b.spec.mode == modeOAuth1) && secret.IsZero() {
+	if id.IsZero() || (b.spec.mode == modeOAuth2 || b.spec.oauth1 != nil) && secret.IsZero() {
 		return h.Client
 	}
 	own := broker.Client{}

@@ -153,7 +153,7 @@ func (s *spec) ownClient(client *broker.Client) bool {
 	switch s.mode {
 	case modeOAuth2, modeOAuth1:
 		return true
-	case modeClientCredentials:
+	case modeClientCredentials, modeTBA:
 		return client != nil && !client.Secret.IsZero()
 	case modeTwoStep:
 		return client != nil && slices.ContainsFunc(s.settings, func(f *field) bool { return client.Settings[f.Name] != "" })

@@ -29,7 +29,10 @@ var baseFields = map[string][]broker.Field{
 	modeSignature: {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}},
 	"AWS_SIGV4":   {{Name: "role_arn", Title: "Role ARN"}},
 	modeBill:      {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}, {Name: "organization_id", Title: "Organization id"}, {Name: "dev_key", Title: "Developer key"}},
-	"TBA":         {{Name: "oauth_client_id_override", Title: "Consumer key"}, {Name: "oauth_client_secret_override", Title: "Consumer secret"}, {Name: "token_id", Title: "Token id"}, {Name: "token_secret", Title: "Token secret"}},
+	modeTBA: {
+		{Name: tbaToken, Title: "Token id"}, {Name: tbaSecret, Title: "Token secret"},
+		{Name: tbaConsumer, Title: "Consumer key", Optional: true}, {Name: tbaConsumerSecret, Title: "Consumer secret", Optional: true},
+	},
 }
 
 // secretNames are credentials that are secret whatever the entry says.

@@ -88,7 +88,7 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 		out.Headers = billHeaders(h.Material)
 	}
 	k := b.integrationKey(h)
-	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.mode != modeOAuth1 {
+	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.oauth1 == nil {
 		return out, nil
 	}
 	sc := b.scope(h)
@@ -115,7 +115,7 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 	if len(volatile) > 0 {
 		out.Sign = func(r *http.Request) error { return b.sign(r, sc, volatile) }
 	}
-	if b.spec.mode == modeOAuth1 {
+	if b.spec.oauth1 != nil {
 		var err error
 		if out.Sign, err = b.signing(h, sc, out.Sign); err != nil {
 			return nil, err

@@ -26,6 +26,7 @@ const (
 	modeSignature         = "SIGNATURE"
 	modeBill              = "BILL"
 	modePlugin            = "INSTALL_PLUGIN"
+	modeTBA               = "TBA"
 )
 
 // spec is an entry made ready for use: templates parsed, words turned into rules.
@@ -108,6 +109,7 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		c.compileToken()
 		c.compileAuthorization()
 		c.compileOAuth1()
+		c.compileTBA()
 		c.compileTwoStep()
 		c.compileJWT()
 		c.compileWSSE()

@@ -6,7 +6,7 @@ import (
 
 // allModes are the modes that the catalogue's format has.
 var allModes = []string{
-	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, "TBA", "APP", "CUSTOM",
+	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, modeTBA, "APP", "CUSTOM",
 	"APP_STORE", "AWS_SIGV4", modeSignature, modeBill, "TABLEAU", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
 }
 
@@ -16,11 +16,10 @@ var interactiveModes = []string{
 }
 
 // clientModes need a client id that the integration has.
-var clientModes = []string{modeOAuth2, modeOAuth1, "CUSTOM", "TBA"}
+var clientModes = []string{modeOAuth2, modeOAuth1, "CUSTOM"}
 
 // unbuilt says of the modes that are not built what they would take.
 var unbuilt = map[string]string{
-	"TBA":                "This version does not sign requests with OAuth 1.0 tokens (TBA).",
 	"APP":                "This version does not speak for an installed app (APP).",
 	"CUSTOM":             "This version does not speak for an installed app and its user (CUSTOM).",
 	"APP_STORE":          "This version does not sign with App Store keys (APP_STORE).",

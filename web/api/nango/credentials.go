@@ -81,6 +81,13 @@ func credentialsOf(m *broker.Material) map[string]any {
 	case typeOAuth1:
 		out["oauth_token"] = m.Access.Reveal()
 		detail("oauth_token_secret")
+	case typeTBA:
+		out["token_id"] = m.Access.Reveal()
+		detail("token_secret")
+		if override := overrideOf(m); len(override) > 0 {
+			out["config_override"] = override
+		}
+		return out
 	case typeOAuth2, typeApp:
 		out["access_token"] = m.Access.Reveal()
 		if override := overrideOf(m); len(override) > 0 {

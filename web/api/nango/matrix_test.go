@@ -92,8 +92,10 @@ var inQuery = map[string]apitest.Sample{
 	"POST /api-auth/basic/{providerConfigKey}":       {Target: "/api-auth/basic/ledger-prod", Body: `{"username":"u","password":""}`, Status: 200},
 	"POST /oauth2/auth/{providerConfigKey}":          {Target: "/oauth2/auth/robots-prod", Body: `{"client_id":"i","client_secret":"s"}`, Status: 200},
 	"POST /auth/unauthenticated/{providerConfigKey}": {Target: "/auth/unauthenticated/open-prod", Status: 200},
+	"POST /auth/tba/{providerConfigKey}": {
+		Target: "/auth/tba/books-prod?params[accountId]=1", Body: `{"token_id":"t","token_secret":"s","oauth_client_id_override":"i","oauth_client_secret_override":"o"}`, Status: 200,
+	},
 	// Their modes are not there yet.
-	"POST /auth/tba/{providerConfigKey}":       {Target: "/auth/tba/ours", Body: `{}`, Status: 400},
 	"POST /auth/jwt/{providerConfigKey}":       {Target: "/auth/jwt/ours", Body: `{}`, Status: 400},
 	"POST /auth/two-step/{providerConfigKey}":  {Target: "/auth/two-step/ours", Body: `{}`, Status: 400},
 	"POST /auth/signature/{providerConfigKey}": {Target: "/auth/signature/ours", Body: `{}`, Status: 400},
@@ -104,13 +106,18 @@ var inQuery = map[string]apitest.Sample{
 // query sends the request with something in the place of the session's token, and a credential in the header.
 func (m *matrix) query(t *testing.T, method string, c apitest.Sample, query, credential string) *httptest.ResponseRecorder {
 	t.Helper()
-	c.Target += "?" + query
+	join := "?"
+	if strings.Contains(c.Target, join) {
+		join = "&"
+	}
+	c.Target += join + query
 	return m.send(t, method, c, credential)
 }
 
 // TestMatrixOfQueries does the same for sessions in the query.
 func TestMatrixOfQueries(t *testing.T) {
 	m := newMatrix(t)
+	m.Integrate(t, m.Env, broker.IntegrationInput{Key: "books-prod", Provider: "books"})
 	rows := 0
 	for _, row := range m.Rows {
 		if row.Auth.Name != "session in query" {
