@@ -214,6 +214,10 @@ type Facts struct {
 	HasProxy         bool
 	KeepsRefresh     bool // an answer without a refresh token keeps the old one, always true for OAuth 2
 	ForwardsWebhooks bool
+	SecretSettings   []string // the settings of an integration that are kept as secrets
+	// Assigned is the connection config that we choose for each end user, who has to enter it at the provider; nil: there
+	// is none.
+	Assigned *Field
 }
 
 // Field is one thing that an end user is asked for.

@@ -49,6 +49,8 @@ func newProvider(s *spec, d *deps) broker.Provider {
 		return &plugin{b}
 	case modeTBA:
 		return &tba{b}
+	case modeAWS:
+		return &awsProvider{b}
 	}
 	return &unsupported{b}
 }

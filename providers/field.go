@@ -27,7 +27,7 @@ var baseFields = map[string][]broker.Field{
 		{Name: "client_secret", Title: "Client secret"},
 	},
 	modeSignature: {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}},
-	"AWS_SIGV4":   {{Name: "role_arn", Title: "Role ARN"}},
+	modeAWS:       {{Name: awsRole, Title: "Role ARN", Example: "arn:aws:iam::123456789012:role/name"}, {Name: awsRegion, Title: "Region", Example: "us-east-1", Optional: true}},
 	modeBill:      {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}, {Name: "organization_id", Title: "Organization id"}, {Name: "dev_key", Title: "Developer key"}},
 	modeTBA: {
 		{Name: tbaToken, Title: "Token id"}, {Name: tbaSecret, Title: "Token secret"},
@@ -38,7 +38,7 @@ var baseFields = map[string][]broker.Field{
 // secretNames are credentials that are secret whatever the entry says.
 var secretNames = []string{
 	"apiKey", "password", "client_secret", "oauth_client_secret_override", "token_id", "token_secret", "dev_key",
-	"client_private_key", "private_key", "privateKey",
+	"client_private_key", "private_key", "privateKey", awsSecret,
 }
 
 var fieldFormats = map[string]func() *regexp.Regexp{

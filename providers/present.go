@@ -88,7 +88,7 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 		out.Headers = billHeaders(h.Material)
 	}
 	k := b.integrationKey(h)
-	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.oauth1 == nil {
+	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.oauth1 == nil && b.spec.mode != modeAWS {
 		return out, nil
 	}
 	sc := b.scope(h)
@@ -121,6 +121,9 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 			return nil, err
 		}
 	}
+	if b.spec.mode == modeAWS {
+		return out, b.presentAWS(out, h)
+	}
 	return out, nil
 }
 
@@ -129,6 +132,10 @@ func (b *base) presentBase(out *broker.Presentation, h *broker.Holding) (err err
 	if own := setting(h, "baseUrl"); own != "" && slices.ContainsFunc(b.spec.entry.IntegrationConfig, func(f namedField) bool { return f.Name == "baseUrl" }) {
 		u, err := b.deps.checkURL(strings.TrimSuffix(own, "/"), true)
 		out.BaseURL = u
+		return err
+	}
+	if chosen, err := b.awsBase(h); chosen != nil || err != nil {
+		out.BaseURL = chosen
 		return err
 	}
 	switch {

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -27,6 +28,7 @@ const (
 	modeBill              = "BILL"
 	modePlugin            = "INSTALL_PLUGIN"
 	modeTBA               = "TBA"
+	modeAWS               = "AWS_SIGV4"
 )
 
 // spec is an entry made ready for use: templates parsed, words turned into rules.
@@ -110,6 +112,7 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		c.compileAuthorization()
 		c.compileOAuth1()
 		c.compileTBA()
+		c.compileAWS()
 		c.compileTwoStep()
 		c.compileJWT()
 		c.compileWSSE()
@@ -385,6 +388,16 @@ func (c *compiler) makeFacts() *broker.Facts {
 	}
 	if e.AuthMode == modePlugin {
 		f.CodeParam = broker.PluginStateParam // all that comes back is what was sent
+	}
+	if e.AuthMode == modeAWS && len(c.reasons) == 0 {
+		x := c.config[awsExternalID].Field
+		x.Title = cmp.Or(x.Title, "External ID")
+		f.Assigned, f.SecretSettings = &x, []string{awsSecret}
+	}
+	for _, x := range c.settings {
+		if (x.Secret || slices.Contains(secretNames, x.Name)) && !slices.Contains(f.SecretSettings, x.Name) {
+			f.SecretSettings = append(f.SecretSettings, x.Name)
+		}
 	}
 	for _, x := range c.fields {
 		f.Fields = append(f.Fields, x.Field)

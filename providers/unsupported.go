@@ -7,7 +7,7 @@ import (
 // allModes are the modes that the catalogue's format has.
 var allModes = []string{
 	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, modeTBA, "APP", "CUSTOM",
-	"APP_STORE", "AWS_SIGV4", modeSignature, modeBill, "TABLEAU", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+	"APP_STORE", modeAWS, modeSignature, modeBill, "TABLEAU", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
 }
 
 // interactiveModes need the end user's browser.
@@ -23,7 +23,6 @@ var unbuilt = map[string]string{
 	"APP":                "This version does not speak for an installed app (APP).",
 	"CUSTOM":             "This version does not speak for an installed app and its user (CUSTOM).",
 	"APP_STORE":          "This version does not sign with App Store keys (APP_STORE).",
-	"AWS_SIGV4":          "This version does not make AWS signatures (AWS_SIGV4).",
 	"TABLEAU":            "This version does not keep sign-in sessions (TABLEAU).",
 	"MCP_OAUTH2":         "This version does not register clients with MCP servers (MCP_OAUTH2).",
 	"MCP_OAUTH2_GENERIC": "This version does not discover the endpoints of MCP servers (MCP_OAUTH2_GENERIC).",

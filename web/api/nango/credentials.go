@@ -27,6 +27,7 @@ const (
 	typeJWT    = "JWT"
 	typeWSSE   = "SIGNATURE"
 	typeBill   = "BILL"
+	typeAWS    = "AWS_SIGV4"
 )
 
 // revealed renders a connection with its credentials.
@@ -99,6 +100,9 @@ func credentialsOf(m *broker.Material) map[string]any {
 	case typeBill:
 		out["session_id"] = m.Access.Reveal()
 		detail("username", "password", "organization_id", "dev_key", "user_id")
+	case typeAWS:
+		out["session_token"] = m.Access.Reveal()
+		detail("role_arn", "region", "service", "external_id", "access_key_id", "secret_access_key")
 	default:
 		for name := range m.Details {
 			if !strings.Contains(name, ".") { // dotted ones belong elsewhere, as connection config does

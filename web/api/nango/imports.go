@@ -127,7 +127,9 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 	case typeNone:
 	case typeTwo, typeJWT, typeWSSE, typeBill:
 		c.signIn(m)
-	case typeApp, typeCustom, "AWS_SIGV4", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
+	case typeAWS:
+		c.role(m)
+	case typeApp, typeCustom, "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
 		return kind
 	default:
 		o.add(codeUnion, "Invalid input", "credentials", "type")
@@ -158,6 +160,21 @@ func (o *object) signIn(m *broker.Material) {
 	for name, value := range o.anyTexts() {
 		m.Details[name] = broker.NewSecret(value)
 	}
+}
+
+// role takes which role is to be assumed. What a session of somebody else's consists of may be there, and is not used: it
+// would be over soon, and nobody could tell whether the role lets us in.
+func (o *object) role(m *broker.Material) {
+	o.secret(m, "role_arn", true, atLeast(1), atMost(2048))
+	for _, name := range []string{"region", "service", "external_id"} {
+		o.secret(m, name, false, atMost(1224))
+	}
+	for _, name := range []string{"access_key_id", "secret_access_key", "session_token"} {
+		o.maybe(name, atMost(maxToken))
+	}
+	o.expiry()
+	o.take("raw", jsontext.KindBeginObject, false)
+	m.Answer = broker.Secret{}
 }
 
 // override takes the end user's own client into the credential's details.

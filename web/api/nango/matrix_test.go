@@ -100,7 +100,9 @@ var inQuery = map[string]apitest.Sample{
 	"POST /auth/two-step/{providerConfigKey}":  {Target: "/auth/two-step/ours", Body: `{}`, Status: 400},
 	"POST /auth/signature/{providerConfigKey}": {Target: "/auth/signature/ours", Body: `{}`, Status: 400},
 	"POST /auth/bill/{providerConfigKey}":      {Target: "/auth/bill/ours", Body: `{}`, Status: 400},
-	"POST /auth/aws-sigv4/{providerConfigKey}": {Target: "/auth/aws-sigv4/ours", Body: `{}`, Status: 400},
+	"POST /auth/aws-sigv4/{providerConfigKey}": {
+		Target: "/auth/aws-sigv4/cloud-prod", Body: `{"role_arn":"arn:aws:iam::123456789012:role/reader","region":"eu-central-1"}`, Status: 200,
+	},
 }
 
 // query sends the request with something in the place of the session's token, and a credential in the header.
@@ -118,6 +120,9 @@ func (m *matrix) query(t *testing.T, method string, c apitest.Sample, query, cre
 func TestMatrixOfQueries(t *testing.T) {
 	m := newMatrix(t)
 	m.Integrate(t, m.Env, broker.IntegrationInput{Key: "books-prod", Provider: "books"})
+	m.Integrate(t, m.Env, broker.IntegrationInput{Key: "cloud-prod", Provider: "cloud", Settings: map[string]string{
+		"service": "s3", "awsAccessKeyId": "AKIDOURS0000", "awsSecretAccessKey": "our-secret",
+	}})
 	rows := 0
 	for _, row := range m.Rows {
 		if row.Auth.Name != "session in query" {
@@ -176,7 +181,7 @@ type matrix struct {
 
 func newMatrix(t *testing.T) *matrix {
 	t.Helper()
-	m := &matrix{site: newSite(t)}
+	m := &matrix{site: newSiteWith(t, apitest.Options{Provider: cloud})}
 	m.Matrix = &apitest.Matrix{
 		Site: m.site.Site, Rows: nango.Surface(m.Broker).Routes, Samples: samples, Restore: m.restore,
 		Apart: func(row kit.Route) bool { return strings.HasPrefix(row.Auth.Name, "session in ") },
