@@ -140,6 +140,7 @@ type ExchangeRequest struct {
 	Nonce       string
 	Callback    url.Values // the provider's whole answer, for what the entry takes from it
 	Temporary   *Temporary // what the sign-in was prepared with, without its URL; nil: it was not
+	Begun       time.Time  // when the sign-in was
 }
 
 // Obtained is what a provider gave.

@@ -51,6 +51,8 @@ func newProvider(s *spec, d *deps) broker.Provider {
 		return &tba{b}
 	case modeAWS:
 		return &awsProvider{b}
+	case modeApp:
+		return &app{b}
 	}
 	return &unsupported{b}
 }

@@ -151,7 +151,7 @@ func (t *urlTemplate) hostURL(i int, s *scope) string {
 // given by the end user, so may the host be.
 func (s *spec) ownClient(client *broker.Client) bool {
 	switch s.mode {
-	case modeOAuth2, modeOAuth1:
+	case modeOAuth2, modeOAuth1, modeApp:
 		return true
 	case modeClientCredentials, modeTBA:
 		return client != nil && !client.Secret.IsZero()

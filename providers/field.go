@@ -30,8 +30,10 @@ var baseFields = map[string][]broker.Field{
 	modeAWS:       {{Name: awsRole, Title: "Role ARN", Example: "arn:aws:iam::123456789012:role/name"}, {Name: awsRegion, Title: "Region", Example: "us-east-1", Optional: true}},
 	modeBill:      {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}, {Name: "organization_id", Title: "Organization id"}, {Name: "dev_key", Title: "Developer key"}},
 	modeTBA: {
-		{Name: tbaToken, Title: "Token id"}, {Name: tbaSecret, Title: "Token secret"},
-		{Name: tbaConsumer, Title: "Consumer key", Optional: true}, {Name: tbaConsumerSecret, Title: "Consumer secret", Optional: true},
+		{Name: tbaToken, Title: "Token id"},
+		{Name: tbaSecret, Title: "Token secret"},
+		{Name: tbaConsumer, Title: "Consumer key", Optional: true},
+		{Name: tbaConsumerSecret, Title: "Consumer secret", Optional: true},
 	},
 }
 

@@ -29,6 +29,7 @@ const (
 	modePlugin            = "INSTALL_PLUGIN"
 	modeTBA               = "TBA"
 	modeAWS               = "AWS_SIGV4"
+	modeApp               = "APP"
 )
 
 // spec is an entry made ready for use: templates parsed, words turned into rules.
@@ -113,6 +114,7 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		c.compileOAuth1()
 		c.compileTBA()
 		c.compileAWS()
+		c.compileApp()
 		c.compileTwoStep()
 		c.compileJWT()
 		c.compileWSSE()
@@ -388,6 +390,9 @@ func (c *compiler) makeFacts() *broker.Facts {
 	}
 	if e.AuthMode == modePlugin {
 		f.CodeParam = broker.PluginStateParam // all that comes back is what was sent
+	}
+	if e.AuthMode == modeApp {
+		f.CodeParam = broker.InstallationParam
 	}
 	if e.AuthMode == modeAWS && len(c.reasons) == 0 {
 		x := c.config[awsExternalID].Field

@@ -6,22 +6,21 @@ import (
 
 // allModes are the modes that the catalogue's format has.
 var allModes = []string{
-	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, modeTBA, "APP", "CUSTOM",
+	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, modeTBA, modeApp, "CUSTOM",
 	"APP_STORE", modeAWS, modeSignature, modeBill, "TABLEAU", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
 }
 
 // interactiveModes need the end user's browser.
 var interactiveModes = []string{
-	modeOAuth2, modeOAuth1, "APP", "CUSTOM", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
+	modeOAuth2, modeOAuth1, modeApp, "CUSTOM", modePlugin, "MCP_OAUTH2", "MCP_OAUTH2_GENERIC",
 }
 
 // clientModes need a client id that the integration has.
-var clientModes = []string{modeOAuth2, modeOAuth1, "CUSTOM"}
+var clientModes = []string{modeOAuth2, modeOAuth1, modeApp, "CUSTOM"}
 
 // unbuilt says of the modes that are not built what they would take.
 var unbuilt = map[string]string{
-	"APP":                "This version does not speak for an installed app (APP).",
-	"CUSTOM":             "This version does not speak for an installed app and its user (CUSTOM).",
+	"CUSTOM":             "This version speaks for an installed app (APP), and not for its user besides (CUSTOM).",
 	"APP_STORE":          "This version does not sign with App Store keys (APP_STORE).",
 	"TABLEAU":            "This version does not keep sign-in sessions (TABLEAU).",
 	"MCP_OAUTH2":         "This version does not register clients with MCP servers (MCP_OAUTH2).",

@@ -129,7 +129,11 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 		c.signIn(m)
 	case typeAWS:
 		c.role(m)
-	case typeApp, typeCustom, "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
+	case typeApp:
+		c.secret(m, "app_id", true, atLeast(1), atMost(255))
+		c.secret(m, "installation_id", true, atLeast(1), atMost(255))
+		m.Answer = broker.Secret{}
+	case typeCustom, "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
 		return kind
 	default:
 		o.add(codeUnion, "Invalid input", "credentials", "type")

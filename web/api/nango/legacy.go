@@ -119,6 +119,7 @@ func (a *api) configSecrets(r *http.Request, who broker.Actor, i *broker.Integra
 		Scopes: orNull(strings.Join(s.Scopes, ",")), CreatedAt: stamp(i.CreatedAt), WebhookSecret: orNull(s.WebhookSecret.Reveal()),
 		HasOwnWebhookSecret: !s.WebhookSecret.IsZero(), Connections: []listedConnection{},
 	}
+	out.AppLink = orNull(s.Settings[settingAppLink])
 	if facts != nil {
 		out.AuthMode, out.Docs, out.HasWebhook = facts.Mode, facts.Docs, facts.ForwardsWebhooks
 	}
