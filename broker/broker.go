@@ -69,7 +69,7 @@ type Broker struct {
 	held       *held
 	waiting    waiting
 	rejections *otter.Cache[ConnectionID, int64] // versions that an API refused lately
-	work       crew                    // what must finish before the process may end
+	work       crew                              // what must finish before the process may end
 	wake       chan struct{}                     // the scheduler should look again
 	outbox     outbox
 	stopping   chan struct{} // closed when no new work is to be begun

@@ -20,6 +20,7 @@ type ConnectForm struct {
 	Environment  *Environment
 	Session      *Session
 	Ask          []Field // what is left to ask, in order
+	Assigned     *AssignedValue
 	Scopes       []string
 	Title        string
 	DocsConnect  string
@@ -37,6 +38,13 @@ type connecting struct {
 	secrets     flowSecrets // of a flow that is being finished
 	repaired    *Connection // where what it holds counts for its repair
 	ended       bool        // the flow has come to its end, whatever that is
+	assigned    *AssignedValue
+}
+
+// AssignedValue is a value that we chose for an end user, who has to enter it at the provider before connecting.
+type AssignedValue struct {
+	Field Field
+	Value string
 }
 
 // connecting checks that the actor's session may be used for the integration of that key.
@@ -77,6 +85,9 @@ func (b *Broker) connecting(ctx context.Context, who Actor, key string) (*connec
 		return nil, err
 	}
 	c := &connecting{session: s, environment: env, making: m, defaults: d}
+	if c.assigned, err = b.assigned(ctx, c); err != nil {
+		return nil, err
+	}
 	return c, b.repair(ctx, c)
 }
 
@@ -86,6 +97,31 @@ func (m *making) hasClient() error {
 		return ErrNotSupported.Saying("the integration has no client id yet; whoever runs this service has to set it")
 	}
 	return nil
+}
+
+// assigned gives the value that the provider wants us to choose; nil: it wants none. It is what the app's backend decided,
+// what the connection that is being repaired has, or one of this session's own: an end user who could choose it could take
+// another's, and with it what the other has let us do.
+func (b *Broker) assigned(ctx context.Context, c *connecting) (*AssignedValue, error) {
+	f := c.making.facts.Assigned
+	if f == nil {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	out := &AssignedValue{Field: *f, Value: c.defaults.Config[f.Name]}
+	if c.session.Connection != "" && out.Value == "" {
+		old, err := b.store.Connection(ctx, c.making.integration.Environment, c.session.Connection)
+		if err != nil {
+			return nil, onConnection(err)
+		}
+		out.Value, _ = b.ConfigOf(old)[f.Name].(string)
+	}
+	if out.Value == "" {
+		sum := b.sealer.MAC(labelAssigned, place{row: string(c.session.ID), origin: string(c.making.integration.ID)}.bytes())
+		id := uuid.UUID(sum[:16])
+		id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80 // a UUID of our own making (RFC 9562 section 5.8)
+		out.Value = id.String()
+	}
+	return out, nil
 }
 
 // bindSession takes over what the app's backend decided.
@@ -151,7 +187,7 @@ func (b *Broker) ConnectForm(ctx context.Context, who Actor, key string) (*Conne
 	}
 	m := c.making
 	form := &ConnectForm{
-		Integration: m.integration, Facts: m.facts, Environment: c.environment, Session: c.session, Ask: c.asked(), Scopes: m.asked,
+		Integration: m.integration, Facts: m.facts, Environment: c.environment, Session: c.session, Ask: c.asked(), Assigned: c.assigned, Scopes: m.asked,
 		Title: m.integration.DisplayName, DocsConnect: c.defaults.DocsConnect, Reconnecting: c.session.Repairs(),
 	}
 	if form.Title == "" {
@@ -230,14 +266,17 @@ func (c *connecting) fill(in ConnectInput) (credentials map[string]Secret, err e
 		return nil, inSection(err, ConfigField)
 	}
 	maps.Copy(checked, decided)
+	if c.assigned != nil {
+		checked[c.assigned.Field.Name] = c.assigned.Value
+	}
 	c.making.config = anyValues(checked)
 	return credentials, nil
 }
 
-// inSection makes sure that an error names its field together with its section.
+// inSection makes sure that an error names its field together with its section, which is s unless it says another.
 func inSection(err error, s FieldSection) error {
 	var e *Error
-	if errors.As(err, &e) && e.Field != "" && !strings.HasPrefix(e.Field, string(s)+".") {
+	if errors.As(err, &e) && e.Field != "" && !strings.HasPrefix(e.Field, string(s)+".") && !strings.HasPrefix(e.Field, string(ConfigField)+".") {
 		return e.On(string(s) + "." + e.Field)
 	}
 	return err

@@ -327,7 +327,11 @@ func (b *Broker) tryImported(ctx context.Context, m *making, unverified bool) er
 	asking, cancel := context.WithTimeout(ctx, providerTimeout)
 	defer cancel()
 	s, typed := m.provider.(Submitter)
-	if _, renewed := m.provider.(Renewer); typed && renewed && m.material.Access.IsZero() && (!unverified || m.facts.OnDemand) {
+	if _, renewed := m.provider.(Renewer); typed && renewed && m.material.Access.IsZero() {
+		if unverified && !m.facts.OnDemand {
+			m.material.ExpiresAt = b.Now() // it gets its first when somebody needs it
+			return nil
+		}
 		got, err := s.Submit(asking, m.holding(), m.material.Details)
 		if err != nil {
 			return inSection(refusal(err), CredentialField)

@@ -235,6 +235,12 @@ func (b *Broker) FinishFlow(ctx context.Context, cb Callback) (*Outcome, error) 
 // PluginStateParam is the name that the state has where an app was installed that cannot have another.
 const PluginStateParam = "payload"
 
+// InstallationParam is where an answer names the installation of an app.
+const InstallationParam = "installation_id"
+
+// AppCallbackPath is where a provider sends the browser after an app was installed.
+const AppCallbackPath = "/app-auth/connect"
+
 // StateIn gives the state of a provider's answer, "" if there is none or more than one.
 func StateIn(q url.Values) string {
 	states := q["state"]
@@ -371,6 +377,11 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 		}
 		return nil, ErrProviderError.Because(said)
 	}
+	if m.facts.CodeParam == InstallationParam && cb.Query.Get("setup_action") == "request" {
+		return nil, ErrProviderError.Because(&ProviderError{
+			Class: GrantLost, Code: "installation_requested", Text: "an owner of the account has to approve the installation first; connect again after that",
+		})
+	}
 	code, err := codeIn(cb.Query, m.facts, c.secrets)
 	if err != nil {
 		return nil, err
@@ -383,7 +394,7 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 	got, err := a.Exchange(asking, &ExchangeRequest{
 		Client: m.client, Config: m.holding().Config, RedirectURI: m.flow.RedirectURI, Code: code,
 		Verifier: c.secrets.Verifier, Nonce: c.secrets.Nonce, Callback: cb.Query, Temporary: c.secrets.temporary(),
-		Server: c.secrets.Server,
+		Server: c.secrets.Server, Begun: m.flow.CreatedAt,
 	})
 	cancel()
 	if err != nil {

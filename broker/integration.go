@@ -27,12 +27,14 @@ type Integration struct {
 	DisplayName string // empty: the provider's
 	ClientID    string
 	Scopes      []string
-	Settings    map[string]string // the provider's own settings (integration_config, custom)
+	Settings    map[string]string // the provider's own settings (integration_config, custom), less those that are secret
 	Hosts       []string          // exact https hosts that a caller may name in place of the provider's
 	Shared      bool
 	// Secret is the client secret, bound to this row and to TokenOrigin, so that moving either makes it unreadable.
 	Secret      Sealed
-	TokenOrigin string // scheme and host that Secret was entered for
+	TokenOrigin string // scheme and host that Secret and SecretSettings were entered for
+	// SecretSettings are the settings that the provider declares secret, a JSON object, bound as Secret is.
+	SecretSettings Sealed
 	// WebhookSecret checks what the provider sends in.
 	WebhookSecret   Sealed
 	ForwardWebhooks bool
@@ -194,6 +196,9 @@ func (b *Broker) newIntegration(env *Environment, in IntegrationInput) (*Integra
 	if err := checkSettings(p, i); err != nil {
 		return nil, err
 	}
+	if err := b.sealSettings(i); err != nil {
+		return nil, err
+	}
 	return i, b.sealIntegration(i, &in.ClientSecret, &in.WebhookSecret)
 }
 
@@ -260,17 +265,14 @@ func (b *Broker) UpdateIntegration(ctx context.Context, who Actor, key string, p
 	set(&i.ClientID, p.ClientID)
 	set(&i.Scopes, p.Scopes)
 	set(&i.ForwardWebhooks, p.ForwardWebhooks)
-	i.Settings = mergeSettings(i.Settings, p.Settings)
-	if entry, ok := b.catalogue.Provider(i.Provider); ok && p.Settings != nil {
-		if err := checkSettings(entry, &i); err != nil {
-			return nil, err
-		}
+	if f := b.factsOf(&i); f != nil && (p.ClientSecret != nil || len(i.Secret) == 0 && (f.ServerField != "" || f.givesSecret(p.Settings))) {
+		i.TokenOrigin = f.tokenOrigin(mergeSettings(old.Settings, p.Settings)) // the secret is entered again, for the address as it is now
+	}
+	if err := b.changeSettings(old, &i, p.Settings); err != nil {
+		return nil, err
 	}
 	if err := b.keepsOrigin(ctx, old, &i); err != nil {
 		return nil, err
-	}
-	if f := b.factsOf(&i); f != nil && (p.ClientSecret != nil || len(i.Secret) == 0 && f.ServerField != "") {
-		i.TokenOrigin = f.tokenOrigin(i.Settings) // the secret is entered again, for the address as it is now
 	}
 	if err := b.sealIntegration(&i, p.ClientSecret, p.WebhookSecret); err != nil {
 		return nil, err
@@ -310,6 +312,27 @@ func set[T any](to, from *T) {
 	if from != nil {
 		*to = *from
 	}
+}
+
+// changeSettings lays a change over an integration's settings.
+func (b *Broker) changeSettings(old, i *Integration, change map[string]string) error {
+	entry, ok := b.catalogue.Provider(i.Provider)
+	if !ok || change == nil && i.TokenOrigin == old.TokenOrigin {
+		i.Settings = mergeSettings(old.Settings, change)
+		return nil
+	}
+	all := old.Settings
+	if i.TokenOrigin == old.TokenOrigin { // or what is secret has to be entered again with the rest
+		var err error
+		if all, err = b.settings(old); err != nil && !entry.Facts().givesSecret(change) {
+			return err
+		}
+	}
+	i.Settings = mergeSettings(all, change)
+	if err := checkSettings(entry, i); err != nil {
+		return err
+	}
+	return b.sealSettings(i)
 }
 
 func mergeSettings(old, change map[string]string) map[string]string {
@@ -378,6 +401,7 @@ type ClientSecrets struct {
 	ClientSecret  Secret
 	WebhookSecret Secret
 	Scopes        []string
+	Settings      map[string]string // the secret ones among them
 }
 
 // ClientSecrets gives an integration's secrets, and leaves a trace of that.
@@ -394,6 +418,9 @@ func (b *Broker) ClientSecrets(_ context.Context, who Actor, key string) (*Clien
 	}
 	out := &ClientSecrets{ClientID: i.ClientID, Scopes: i.Scopes}
 	if out.ClientSecret, err = b.open(clientSecretPlace(i), i.Secret); err != nil {
+		return nil, err
+	}
+	if out.Settings, err = b.settings(i); err != nil {
 		return nil, err
 	}
 	out.WebhookSecret, err = b.open(webhookSecretPlace(i), i.WebhookSecret)
@@ -437,9 +464,14 @@ func (b *Broker) declareIntegration(ctx context.Context, e *Environment, in Inte
 func (b *Broker) sameIntegration(old, fresh *Integration, in IntegrationInput) bool {
 	x, y := *old, *fresh
 	for _, i := range []*Integration{&x, &y} {
-		i.Secret, i.WebhookSecret, i.UpdatedAt, i.Fault, i.FaultAt = nil, nil, time.Time{}, "", time.Time{}
+		i.Secret, i.WebhookSecret, i.SecretSettings, i.UpdatedAt, i.Fault, i.FaultAt = nil, nil, nil, time.Time{}, "", time.Time{}
 	}
 	if !reflect.DeepEqual(x, y) {
+		return false
+	}
+	was, err := b.settings(old)
+	now, err2 := b.settings(fresh)
+	if err != nil || err2 != nil || !maps.Equal(was, now) {
 		return false
 	}
 	client, err := b.open(clientSecretPlace(old), old.Secret)

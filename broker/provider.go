@@ -150,6 +150,7 @@ type ExchangeRequest struct {
 	Callback    url.Values // the provider's whole answer, for what the entry takes from it
 	Temporary   *Temporary // what the sign-in was prepared with, without its URL; nil: it was not
 	Server      *Server    // what was found when the sign-in began; nil: the provider is no Discoverer
+	Begun       time.Time  // when the sign-in was
 }
 
 // Obtained is what a provider gave.
@@ -229,6 +230,10 @@ type Facts struct {
 	HasProxy         bool
 	KeepsRefresh     bool // an answer without a refresh token keeps the old one, always true for OAuth 2
 	ForwardsWebhooks bool
+	SecretSettings   []string // the settings of an integration that are kept as secrets
+	// Assigned is the connection config that we choose for each end user, who has to enter it at the provider; nil: there
+	// is none.
+	Assigned *Field
 }
 
 // Field is one thing that an end user is asked for.

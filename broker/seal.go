@@ -16,6 +16,7 @@ const (
 	columnAccount       = "connection/account"
 	columnClientSecret  = "integration/client_secret"
 	columnWebhookSecret = "integration/webhook_secret"
+	columnSettings      = "integration/settings"
 	columnDefaults      = "session/defaults"
 	columnFlow          = "flow/secrets"
 	columnRegistration  = "registration/client"
@@ -24,8 +25,9 @@ const (
 
 // Labels of keyed hashes.
 const (
-	labelAccount = "account"
-	labelGrant   = "grant"
+	labelAccount  = "account"
+	labelGrant    = "grant"
+	labelAssigned = "assigned"
 )
 
 // place is where a sealed field stands. A ciphertext that was moved to another row, column or environment, or brought

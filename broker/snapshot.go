@@ -205,7 +205,11 @@ func (b *Broker) client(i *Integration) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Client{ID: i.ClientID, Secret: secret, Scopes: i.Scopes, Settings: i.Settings, Hosts: i.Hosts}
+	settings, err := b.settings(i)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{ID: i.ClientID, Secret: secret, Scopes: i.Scopes, Settings: settings, Hosts: i.Hosts}
 	if s.integrations[i.ID] == i {
 		s.clients.Store(i.ID, c)
 	}

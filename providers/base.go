@@ -49,6 +49,12 @@ func newProvider(s *spec, d *deps) broker.Provider {
 		return &bill{twoStep{b}}
 	case modePlugin:
 		return &plugin{b}
+	case modeTBA:
+		return &tba{b}
+	case modeAWS:
+		return &awsProvider{b}
+	case modeApp:
+		return &app{b}
 	}
 	return &unsupported{b}
 }
@@ -102,7 +108,7 @@ func (b *base) client(h *broker.Holding) *broker.Client {
 	if key := h.Material.Details["client_private_key"]; b.spec.tokenAuth.asserted && !key.IsZero() {
 		secret = key // it is the secret of such a client
 	}
-	if id.IsZero() || (b.spec.mode == modeOAuth2 || b.spec.mode == modeOAuth1) && secret.IsZero() {
+	if id.IsZero() || (b.spec.mode == modeOAuth2 || b.spec.oauth1 != nil) && secret.IsZero() {
 		return h.Client
 	}
 	own := broker.Client{}

@@ -80,7 +80,7 @@ func TestEveryFieldOfTheCommonFormatLoads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	usable := []string{"acme", "acme-again", "acme-early", "basic-provider", "bill", "body-provider", "cc-assertion", "cc-certificate", "cc-provider", "jwt", "key-provider", "mcp", "mcp-any", "none", "oauth1", "plugin", "two-step", "wsse"}
+	usable := []string{"acme", "acme-again", "acme-early", "aws", "basic-provider", "bill", "body-provider", "cc-assertion", "cc-certificate", "cc-provider", "jwt", "key-provider", "mcp", "mcp-any", "none", "oauth1", "plugin", "tba", "two-step", "wsse"}
 	var got []string
 	for _, name := range c.Names() {
 		p, _ := c.Provider(name)

@@ -151,12 +151,12 @@ func (t *urlTemplate) hostURL(i int, s *scope) string {
 // given by the end user, so may the host be.
 func (s *spec) ownClient(client *broker.Client) bool {
 	switch s.mode {
-	case modeOAuth2, modeOAuth1:
+	case modeOAuth2, modeOAuth1, modeApp:
 		return true
 	case modeMCPGeneric:
 		// Nothing of the integration's is sent, but a server that an end user names is one that the app will talk to.
 		return client == nil || client.Settings[serversSetting] != "any"
-	case modeClientCredentials:
+	case modeClientCredentials, modeTBA:
 		return client != nil && !client.Secret.IsZero()
 	case modeTwoStep:
 		return client != nil && slices.ContainsFunc(s.settings, func(f *field) bool { return client.Settings[f.Name] != "" })

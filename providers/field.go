@@ -27,9 +27,14 @@ var baseFields = map[string][]broker.Field{
 		{Name: "client_secret", Title: "Client secret"},
 	},
 	modeSignature: {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}},
-	"AWS_SIGV4":   {{Name: "role_arn", Title: "Role ARN"}},
+	modeAWS:       {{Name: awsRole, Title: "Role ARN", Example: "arn:aws:iam::123456789012:role/name"}, {Name: awsRegion, Title: "Region", Example: "us-east-1", Optional: true}},
 	modeBill:      {{Name: "username", Title: "User name"}, {Name: "password", Title: "Password"}, {Name: "organization_id", Title: "Organization id"}, {Name: "dev_key", Title: "Developer key"}},
-	"TBA":         {{Name: "oauth_client_id_override", Title: "Consumer key"}, {Name: "oauth_client_secret_override", Title: "Consumer secret"}, {Name: "token_id", Title: "Token id"}, {Name: "token_secret", Title: "Token secret"}},
+	modeTBA: {
+		{Name: tbaToken, Title: "Token id"},
+		{Name: tbaSecret, Title: "Token secret"},
+		{Name: tbaConsumer, Title: "Consumer key", Optional: true},
+		{Name: tbaConsumerSecret, Title: "Consumer secret", Optional: true},
+	},
 }
 
 // Names of what proves a client that has no secret, or not only one.
@@ -57,7 +62,7 @@ func (c *compiler) baseFields() []broker.Field {
 // secretNames are credentials that are secret whatever the entry says.
 var secretNames = []string{
 	"apiKey", "password", "client_secret", "oauth_client_secret_override", "token_id", "token_secret", "dev_key",
-	namePrivateKey, nameCertificate, "private_key", "privateKey",
+	namePrivateKey, nameCertificate, "private_key", "privateKey", awsSecret,
 }
 
 var fieldFormats = map[string]func() *regexp.Regexp{

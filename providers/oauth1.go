@@ -28,6 +28,8 @@ type oauth1Spec struct {
 	tokenMethod     string
 	signature       string
 	realm           *template // nil: none
+	isAccount       bool      // the realm is an account's id, which cannot be missing
+	tokenSecret     string    // the detail of a credential that signs with it
 }
 
 func (c *compiler) compileOAuth1() {
@@ -42,22 +44,33 @@ func (c *compiler) compileOAuth1() {
 		temporary:       c.url([]string{"request_url"}, e.RequestURL),
 		temporaryMethod: cmp.Or(e.RequestMethod, http.MethodPost), tokenMethod: cmp.Or(e.TokenHTTPMethod, http.MethodPost),
 		temporaryParams: c.params("request_params", &e.RequestParams),
-		signature:       cmp.Or(e.SignatureMethod, hmacSHA1), realm: c.template([]string{"realm"}, e.Realm),
+		signature:       c.signatureMethod(cmp.Or(e.SignatureMethod, hmacSHA1)), realm: c.template([]string{"realm"}, e.Realm),
+		tokenSecret: tokenSecret,
 	}
 	c.oneOf("request_http_method", o.temporaryMethod, http.MethodGet, http.MethodPost)
 	c.oneOf("token_http_method", o.tokenMethod, http.MethodGet, http.MethodPost)
-	if !slices.Contains([]string{hmacSHA1, hmacSHA256, plaintext}, o.signature) {
-		c.broken([]string{"signature_method"}, "%s is not supported: HMAC-SHA1, HMAC-SHA256 or PLAINTEXT", o.signature)
-	}
 	c.authorize = c.url([]string{"authorization_url"}, e.AuthorizationURL)
 	c.authParams = c.named([]string{"authorization_params"}, e.AuthorizationParam)
 	c.token = c.url([]string{"token_url"}, e.TokenURL.URL)
 	c.tokenParams = c.params("token_params", &e.TokenParams)
-	if e.RevocationURL != "" && (e.Revocation.Style != "recipe" || e.Revocation.Auth != "bearer") {
-		// RFC 7009 knows nothing of these tokens, and would have the client's secret sent.
-		c.broken([]string{"revocation"}, "OAUTH1 needs style recipe and auth bearer")
-	}
+	c.compileSignedRevocation()
 	c.oauth1 = o
+}
+
+// signatureMethod checks that a method is one of those that are built.
+func (c *compiler) signatureMethod(method string) string {
+	if !slices.Contains([]string{hmacSHA1, hmacSHA256, plaintext}, method) {
+		c.broken([]string{"signature_method"}, "%s is not supported: HMAC-SHA1, HMAC-SHA256 or PLAINTEXT", method)
+	}
+	return method
+}
+
+// compileSignedRevocation refuses a revocation that is not signed: RFC 7009 knows nothing of these tokens, and would have
+// the client's secret sent.
+func (c *compiler) compileSignedRevocation() {
+	if e := c.entry; e.RevocationURL != "" && (e.Revocation.Style != "recipe" || e.Revocation.Auth != "bearer") {
+		c.broken([]string{"revocation"}, "%s needs style recipe and auth bearer", c.mode)
+	}
 }
 
 // AuthorizeURL gives the address that the browser goes to, without the temporary credential, and tells whether the requests
@@ -297,10 +310,24 @@ func strictForm(body []byte) (map[string]string, bool) {
 // signer signs as the client alone.
 func (b *base) signer(client *broker.Client, sc *scope) *oauth1Signer {
 	s := &oauth1Signer{method: b.spec.oauth1.signature, clientID: client.ID, clientKey: client.Secret, now: b.deps.now}
-	if t := b.spec.oauth1.realm; t != nil {
-		s.realm, _ = t.fill(sc)
-	}
+	s.realm, _ = b.realm(sc)
 	return s
+}
+
+// realm gives the realm that requests are signed for. Errors: variable_invalid where an account is missing.
+func (b *base) realm(sc *scope) (string, error) {
+	o := b.spec.oauth1
+	if o.realm == nil {
+		return "", nil
+	}
+	realm, missing := o.realm.fill(sc)
+	switch {
+	case !o.isAccount:
+		return realm, nil
+	case len(missing) > 0:
+		return "", broker.ErrVariableInvalid.On(string(broker.ConfigField) + "." + tbaAccount).Saying("the account's id is missing")
+	}
+	return accountRealm(realm), nil
 }
 
 // signing lets each request be signed with a credential, over what else sets headers. What is signed is what goes out:
@@ -310,8 +337,11 @@ func (b *base) signing(h *broker.Holding, sc *scope, before func(*http.Request) 
 	if client == nil || client.ID == "" {
 		return nil, broker.ErrMisconfigured.Saying("the integration has no client id, without which no request can be signed")
 	}
+	if _, err := b.realm(sc); err != nil {
+		return nil, err
+	}
 	s := b.signer(client, sc)
-	s.token, s.tokenKey = h.Material.Access.Reveal(), h.Material.Details[tokenSecret]
+	s.token, s.tokenKey = h.Material.Access.Reveal(), h.Material.Details[b.spec.oauth1.tokenSecret]
 	return func(r *http.Request) error {
 		if before != nil {
 			if err := before(r); err != nil {

@@ -93,7 +93,7 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 		return nil, err
 	}
 	k := b.integrationKey(h)
-	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.body == nil && b.spec.mode != modeOAuth1 {
+	if k == nil && len(b.spec.headers) == 0 && len(b.spec.query) == 0 && b.spec.body == nil && b.spec.oauth1 == nil && b.spec.mode != modeAWS {
 		return out, nil
 	}
 	sc := b.scope(h)
@@ -129,10 +129,13 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 			return last(r)
 		}
 	}
-	if b.spec.mode == modeOAuth1 {
+	if b.spec.oauth1 != nil {
 		if out.Sign, err = b.signing(h, sc, out.Sign); err != nil {
 			return nil, err
 		}
+	}
+	if b.spec.mode == modeAWS {
+		return out, b.presentAWS(out, h)
 	}
 	return out, nil
 }
@@ -141,6 +144,9 @@ func (b *base) presentTo(h *broker.Holding) (*broker.Presentation, error) {
 func (b *base) BaseURL(h *broker.Holding) (*url.URL, error) {
 	if own := setting(h, "baseUrl"); own != "" && slices.ContainsFunc(b.spec.entry.IntegrationConfig, func(f namedField) bool { return f.Name == "baseUrl" }) {
 		return b.deps.checkURL(strings.TrimSuffix(own, "/"), true)
+	}
+	if chosen, err := b.awsBase(h); chosen != nil || err != nil {
+		return chosen, err
 	}
 	switch {
 	case b.spec.api == nil:
@@ -165,7 +171,7 @@ func (b *base) expandBase(sc *scope) (*url.URL, error) {
 func (b *base) modeHeader(h *broker.Holding) string {
 	m := h.Material
 	switch b.spec.mode {
-	case modeOAuth2, modeClientCredentials, modeJWT, modeMCP, modeMCPGeneric:
+	case modeOAuth2, modeClientCredentials, modeJWT, modeMCP, modeMCPGeneric, modeApp:
 		return "Bearer " + m.Access.Reveal()
 	case modeTwoStep, modeSignature:
 		if b.spec.presentsToken() {

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -28,6 +29,9 @@ const (
 	modePlugin            = "INSTALL_PLUGIN"
 	modeMCP               = "MCP_OAUTH2"
 	modeMCPGeneric        = "MCP_OAUTH2_GENERIC"
+	modeTBA               = "TBA"
+	modeAWS               = "AWS_SIGV4"
+	modeApp               = "APP"
 )
 
 // spec is an entry made ready for use: templates parsed, words turned into rules.
@@ -119,6 +123,9 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		c.compileToken()
 		c.compileAuthorization()
 		c.compileOAuth1()
+		c.compileTBA()
+		c.compileAWS()
+		c.compileApp()
 		c.compileTwoStep()
 		c.compileJWT()
 		c.compileWSSE()
@@ -439,6 +446,19 @@ func (c *compiler) makeFacts() *broker.Facts {
 	}
 	if e.AuthMode == modePlugin {
 		f.CodeParam = broker.PluginStateParam // all that comes back is what was sent
+	}
+	if e.AuthMode == modeApp {
+		f.CodeParam = broker.InstallationParam
+	}
+	if e.AuthMode == modeAWS && len(c.reasons) == 0 {
+		x := c.config[awsExternalID].Field
+		x.Title = cmp.Or(x.Title, "External ID")
+		f.Assigned, f.SecretSettings = &x, []string{awsSecret}
+	}
+	for _, x := range c.settings {
+		if (x.Secret || slices.Contains(secretNames, x.Name)) && !slices.Contains(f.SecretSettings, x.Name) {
+			f.SecretSettings = append(f.SecretSettings, x.Name)
+		}
 	}
 	for _, x := range c.fields {
 		f.Fields = append(f.Fields, x.Field)

@@ -6,25 +6,22 @@ import (
 
 // allModes are the modes that the catalogue's format has.
 var allModes = []string{
-	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, "TBA", "APP", "CUSTOM",
-	"APP_STORE", "AWS_SIGV4", modeSignature, modeBill, "TABLEAU", modePlugin, modeMCP, modeMCPGeneric,
+	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, modeTBA, modeApp, "CUSTOM",
+	"APP_STORE", modeAWS, modeSignature, modeBill, "TABLEAU", modePlugin, modeMCP, modeMCPGeneric,
 }
 
 // interactiveModes need the end user's browser.
 var interactiveModes = []string{
-	modeOAuth2, modeOAuth1, "APP", "CUSTOM", modePlugin, modeMCP, modeMCPGeneric,
+	modeOAuth2, modeOAuth1, modeApp, "CUSTOM", modePlugin, modeMCP, modeMCPGeneric,
 }
 
 // clientModes need a client id that the integration has.
-var clientModes = []string{modeOAuth2, modeOAuth1, "CUSTOM", "TBA"}
+var clientModes = []string{modeOAuth2, modeOAuth1, modeApp, "CUSTOM"}
 
 // unbuilt says of the modes that are not built what they would take.
 var unbuilt = map[string]string{
-	"TBA":       "This version does not sign requests with OAuth 1.0 tokens (TBA).",
-	"APP":       "This version does not speak for an installed app (APP).",
-	"CUSTOM":    "This version does not speak for an installed app and its user (CUSTOM).",
+	"CUSTOM":    "This version speaks for an installed app (APP), and not for its user besides (CUSTOM).",
 	"APP_STORE": "This version does not sign with App Store keys (APP_STORE).",
-	"AWS_SIGV4": "This version does not make AWS signatures (AWS_SIGV4).",
 	"TABLEAU":   "This version does not keep sign-in sessions (TABLEAU).",
 }
 

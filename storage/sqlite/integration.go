@@ -20,10 +20,10 @@ func (d *DB) Integrations(ctx context.Context) ([]*broker.Integration, error) {
 			out = append(out, i)
 			return r.Scan((*string)(&i.ID), &i.PublicID, (*string)(&i.Environment), &i.Key, &i.Provider, &i.DisplayName,
 				&i.ClientID, doc(&i.Scopes), doc(&i.Settings), doc(&i.Hosts), &i.Shared, sealed(&i.Secret), &i.TokenOrigin,
-				sealed(&i.WebhookSecret), &i.ForwardWebhooks, &i.Fault, when(&i.FaultAt), &i.Managed, when(&i.CreatedAt),
+				sealed(&i.SecretSettings), sealed(&i.WebhookSecret), &i.ForwardWebhooks, &i.Fault, when(&i.FaultAt), &i.Managed, when(&i.CreatedAt),
 				when(&i.UpdatedAt), when(&i.DeletedAt), &i.Revision)
 		}, `SELECT id, public_id, environment, key, provider, display_name, client_id, scopes, settings, hosts, shared, secret,
-				token_origin, webhook_secret, forward_webhooks, fault, fault_at, managed, created_at, updated_at, deleted_at,
+				token_origin, secret_settings, webhook_secret, forward_webhooks, fault, fault_at, managed, created_at, updated_at, deleted_at,
 				revision
 			FROM integrations ORDER BY number`)
 	})
@@ -34,7 +34,7 @@ func (d *DB) Integrations(ctx context.Context) ([]*broker.Integration, error) {
 func integrationValues(i *broker.Integration) []any {
 	return []any{
 		i.PublicID, i.Key, i.Provider, i.DisplayName, i.ClientID, list(i.Scopes), dict(i.Settings), list(i.Hosts), i.Shared,
-		blob(i.Secret), i.TokenOrigin, blob(i.WebhookSecret), i.ForwardWebhooks, i.Fault, micros(i.FaultAt), i.Managed,
+		blob(i.Secret), i.TokenOrigin, blob(i.SecretSettings), blob(i.WebhookSecret), i.ForwardWebhooks, i.Fault, micros(i.FaultAt), i.Managed,
 		micros(i.CreatedAt), micros(i.UpdatedAt), string(i.ID), string(i.Environment),
 	}
 }
@@ -46,9 +46,9 @@ func (d *DB) CreateIntegration(ctx context.Context, i *broker.Integration, t bro
 			return err
 		}
 		_, err := tx.exec(`INSERT INTO integrations (public_id, key, provider, display_name, client_id, scopes, settings, hosts,
-				shared, secret, token_origin, webhook_secret, forward_webhooks, fault, fault_at, managed, created_at,
+				shared, secret, token_origin, secret_settings, webhook_secret, forward_webhooks, fault, fault_at, managed, created_at,
 				updated_at, id, environment, revision)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`, integrationValues(i)...)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1)`, integrationValues(i)...)
 		if err != nil {
 			return err
 		}
@@ -64,8 +64,8 @@ func (d *DB) CreateIntegration(ctx context.Context, i *broker.Integration, t bro
 func (d *DB) UpdateIntegration(ctx context.Context, i *broker.Integration, t broker.Trail) error {
 	err := d.write(ctx, "update integration", func(tx *conn) error {
 		n, err := tx.exec(`UPDATE integrations SET (public_id, key, provider, display_name, client_id, scopes, settings, hosts,
-				shared, secret, token_origin, webhook_secret, forward_webhooks, fault, fault_at, managed, created_at,
-				updated_at) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?), revision = revision + 1
+				shared, secret, token_origin, secret_settings, webhook_secret, forward_webhooks, fault, fault_at, managed, created_at,
+				updated_at) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?), revision = revision + 1
 			WHERE id = ? AND environment = ? AND deleted_at IS NULL AND revision = ?`,
 			append(integrationValues(i), i.Revision)...)
 		if err != nil {

@@ -697,7 +697,7 @@ func field(t *texts, f fieldView) templ.Component {
 		if templ_7745c5c3_Err != nil {
 			return templ_7745c5c3_Err
 		}
-		if !f.Required {
+		if !f.Required && !f.Fixed {
 			templ_7745c5c3_Err = templruntime.WriteString(templ_7745c5c3_Buffer, 63, "<span class=\"optional\">")
 			if templ_7745c5c3_Err != nil {
 				return templ_7745c5c3_Err
@@ -1115,7 +1115,12 @@ func field(t *texts, f fieldView) templ.Component {
 
 // fieldAttributes are those that every kind of field has.
 func fieldAttributes(f fieldView) templ.Attributes {
-	a := templ.Attributes{"id": f.ID, "name": f.Name, "required": f.Required, "autofocus": f.Focus}
+	a := templ.Attributes{"id": f.ID, "autofocus": f.Focus}
+	if f.Fixed {
+		a["readonly"] = true
+	} else {
+		a["name"], a["required"] = f.Name, f.Required
+	}
 	if f.Problem != "" {
 		a["aria-invalid"] = "true"
 	}

@@ -105,6 +105,18 @@ func TestFormSaysWhoAsksForWhat(t *testing.T) {
 	}
 }
 
+// A value that we chose is shown to be copied, and not sent back: nobody can change it.
+func TestAssignedValuesAreShown(t *testing.T) {
+	s := newSite(t, options{})
+	p := keyProvider("cloud", "Cloud", keyField)
+	p.facts.Assigned = &broker.Field{Name: "external_id", Title: "External ID"}
+	s.integrate(t, p)
+	_, token := s.session(t, broker.SessionInput{Defaults: map[string]broker.Defaults{"cloud": {Config: map[string]string{"external_id": "tenant-17"}}}})
+	page := s.visitor(t).get(link("/connect/to/cloud", token))
+	contains(t, page, "External ID", "Enter this value at Cloud before you connect.", `value="tenant-17"`, " readonly")
+	lacks(t, page, "connection_config.external_id")
+}
+
 func TestReconnectSaysSo(t *testing.T) {
 	s := newSite(t, options{})
 	s.integrate(t, keyProvider("mailer", "Mailer", keyField))

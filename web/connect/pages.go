@@ -166,6 +166,11 @@ func (u *UI) formPage(f *broker.ConnectForm, at visit) formPage {
 		}
 		page.Fields = append(page.Fields, v)
 	}
+	if a := f.Assigned; a != nil && !f.Reconnecting {
+		page.Fields = append(page.Fields, fieldView{
+			ID: "field-assigned", Kind: kindText, Label: a.Field.Title, Description: say(at.FieldAssigned), Value: a.Value, Fixed: true,
+		})
+	}
 	return page
 }
 

@@ -21,6 +21,7 @@ type texts struct {
 	WhoWarning, WhoUnknownWarning               string
 	ScopesTitle, ScopesMore                     string
 	Optional, Choose, Show, Hide, FieldHelp     string
+	FieldAssigned                               string
 	FieldMissing, FieldWrong, FieldExample      string
 	Help, Back, Connect, Reconnect, Busy        string
 	StaysWithProvider, StoredEncrypted, NewPage string

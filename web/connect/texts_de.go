@@ -72,6 +72,7 @@ func german() *texts {
 		Show:              "Zeigen",
 		Hide:              "Verbergen",
 		FieldHelp:         "Wo finde ich das?",
+		FieldAssigned:     "Tragen Sie diesen Wert bei {provider} ein, bevor Sie verbinden.",
 		FieldMissing:      "Bitte füllen Sie das aus.",
 		FieldWrong:        "Das hat nicht die Form, die {provider} braucht.",
 		FieldExample:      "Das hat nicht die Form, die {provider} braucht. Ein Beispiel: {example}",

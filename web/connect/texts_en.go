@@ -70,6 +70,7 @@ func english() *texts {
 		Show:              "Show",
 		Hide:              "Hide",
 		FieldHelp:         "Where do I find this?",
+		FieldAssigned:     "Enter this value at {provider} before you connect.",
 		FieldMissing:      "Please fill this in.",
 		FieldWrong:        "This doesn’t have the form that {provider} needs.",
 		FieldExample:      "This doesn’t have the form that {provider} needs. An example: {example}",

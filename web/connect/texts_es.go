@@ -72,6 +72,7 @@ func spanish() *texts {
 		Show:              "Mostrar",
 		Hide:              "Ocultar",
 		FieldHelp:         "¿Dónde lo encuentro?",
+		FieldAssigned:     "Introduzca este valor en {provider} antes de conectar.",
 		FieldMissing:      "Rellene este campo.",
 		FieldWrong:        "Esto no tiene la forma que {provider} necesita.",
 		FieldExample:      "Esto no tiene la forma que {provider} necesita. Un ejemplo: {example}",

@@ -71,6 +71,7 @@ func french() *texts {
 		Show:              "Afficher",
 		Hide:              "Masquer",
 		FieldHelp:         "Où le trouver\u202f?",
+		FieldAssigned:     "Saisissez cette valeur chez {provider} avant de connecter.",
 		FieldMissing:      "Veuillez remplir ce champ.",
 		FieldWrong:        "Ceci n’a pas la forme attendue par {provider}.",
 		FieldExample:      "Ceci n’a pas la forme attendue par {provider}. Un exemple\u00a0: {example}",

@@ -95,6 +95,7 @@ func (u *UI) Surface() kit.Surface {
 			kit.Route{Method: http.MethodGet, Path: path, Auth: kit.Public, Handle: u.callback},
 			kit.Route{Method: http.MethodPost, Path: path, Auth: kit.Public, MaxBody: maxCallback, Handle: u.repost})
 	}
+	routes = append(routes, kit.Route{Method: http.MethodGet, Path: broker.AppCallbackPath, Auth: kit.Public, Handle: u.callback})
 	for i := range routes {
 		routes[i].Handle = remembering(routes[i].Handle)
 	}

@@ -127,6 +127,7 @@ type fieldView struct {
 	Problem            string
 	Required           bool
 	Focus              bool
+	Fixed              bool // it is shown to be copied, and not sent
 }
 
 // describedBy names the elements that explain the field to a screen reader.

@@ -52,6 +52,7 @@ CREATE TABLE integrations (
 	shared           INTEGER NOT NULL,
 	secret           BLOB,
 	token_origin     TEXT    NOT NULL,
+	secret_settings  BLOB,
 	webhook_secret   BLOB,
 	forward_webhooks INTEGER NOT NULL,
 	fault            TEXT    NOT NULL,

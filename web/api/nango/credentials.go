@@ -27,6 +27,7 @@ const (
 	typeJWT    = "JWT"
 	typeWSSE   = "SIGNATURE"
 	typeBill   = "BILL"
+	typeAWS    = "AWS_SIGV4"
 )
 
 // revealed renders a connection with its credentials.
@@ -81,6 +82,13 @@ func credentialsOf(m *broker.Material) map[string]any {
 	case typeOAuth1:
 		out["oauth_token"] = m.Access.Reveal()
 		detail("oauth_token_secret")
+	case typeTBA:
+		out["token_id"] = m.Access.Reveal()
+		detail("token_secret")
+		if override := overrideOf(m); len(override) > 0 {
+			out["config_override"] = override
+		}
+		return out
 	case typeOAuth2, typeApp:
 		out["access_token"] = m.Access.Reveal()
 		if override := overrideOf(m); len(override) > 0 {
@@ -92,6 +100,9 @@ func credentialsOf(m *broker.Material) map[string]any {
 	case typeBill:
 		out["session_id"] = m.Access.Reveal()
 		detail("username", "password", "organization_id", "dev_key", "user_id")
+	case typeAWS:
+		out["session_token"] = m.Access.Reveal()
+		detail("role_arn", "region", "service", "external_id", "access_key_id", "secret_access_key")
 	default:
 		for name := range m.Details {
 			if !strings.Contains(name, ".") { // dotted ones belong elsewhere, as connection config does

@@ -101,10 +101,7 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 		m.Access = broker.NewSecret(c.text("access_token", atLeast(1), atMost(maxToken)))
 		m.Refresh = broker.NewSecret(deref(c.maybe("refresh_token", atMost(maxToken))))
 		m.ExpiresAt = c.expiry()
-		if override := c.object("config_override", false); override != nil {
-			override.details(m, false, "client_id", "client_secret")
-			override.done()
-		}
+		c.override(m)
 	case typeClient:
 		m.Access = broker.NewSecret(c.text("token", atLeast(1), atMost(4096)))
 		c.secret(m, "client_id", true, atLeast(1), atMost(255))
@@ -120,10 +117,23 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 	case typeOAuth1:
 		m.Access = broker.NewSecret(c.text("oauth_token", atLeast(1), atMost(2048)))
 		c.secret(m, "oauth_token_secret", true, atLeast(1), atMost(2048))
+	case typeTBA:
+		m.Access = broker.NewSecret(c.text("token_id", atLeast(1), atMost(maxToken)))
+		c.secret(m, "token_secret", true, atLeast(1), atMost(maxToken))
+		c.override(m)
+		if account, _ := in.Config["accountId"].(string); account == "" {
+			o.add(codeType, "Invalid input: expected string, received undefined", "connection_config", "accountId")
+		}
 	case typeNone:
 	case typeTwo, typeJWT, typeWSSE, typeBill:
 		c.signIn(m)
-	case typeTBA, typeApp, typeCustom, "AWS_SIGV4", "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
+	case typeAWS:
+		c.role(m)
+	case typeApp:
+		c.secret(m, "app_id", true, atLeast(1), atMost(255))
+		c.secret(m, "installation_id", true, atLeast(1), atMost(255))
+		m.Answer = broker.Secret{}
+	case typeCustom, "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
 		return kind
 	default:
 		o.add(codeUnion, "Invalid input", "credentials", "type")
@@ -163,10 +173,27 @@ func (o *object) signIn(m *broker.Material) {
 	}
 }
 
-// details takes members into the credential's details.
-func (o *object) details(m *broker.Material, required bool, names ...string) {
-	for _, name := range names {
-		o.secret(m, name, required)
+// role takes which role is to be assumed. What a session of somebody else's consists of may be there, and is not used: it
+// would be over soon, and nobody could tell whether the role lets us in.
+func (o *object) role(m *broker.Material) {
+	o.secret(m, "role_arn", true, atLeast(1), atMost(2048))
+	for _, name := range []string{"region", "service", "external_id"} {
+		o.secret(m, name, false, atMost(1224))
+	}
+	for _, name := range []string{"access_key_id", "secret_access_key", "session_token"} {
+		o.maybe(name, atMost(maxToken))
+	}
+	o.expiry()
+	o.take("raw", jsontext.KindBeginObject, false)
+	m.Answer = broker.Secret{}
+}
+
+// override takes the end user's own client into the credential's details.
+func (o *object) override(m *broker.Material) {
+	if c := o.object("config_override", false); c != nil {
+		c.secret(m, "client_id", false)
+		c.secret(m, "client_secret", false)
+		c.done()
 	}
 }
 

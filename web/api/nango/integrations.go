@@ -68,8 +68,8 @@ func (a *api) integration(w http.ResponseWriter, r *http.Request, who broker.Act
 	}
 	// Without the scope they are left out, and nothing says so: that is the contract.
 	if slices.Contains(include, "credentials") && who.Scopes.Has(broker.ScopeIntegrationSecrets) {
-		out.Credentials = new(*integrationSecrets)
-		if facts != nil && hasClient(facts.Mode) {
+		out.Credentials = new(any)
+		if facts != nil && (hasClient(facts.Mode) || facts.Mode == typeApp) {
 			if *out.Credentials, err = a.secrets(r, who, i.Key, facts.Mode); err != nil {
 				return err
 			}
@@ -83,10 +83,15 @@ func hasClient(mode string) bool {
 	return slices.Contains([]string{typeOAuth1, typeOAuth2, typeTBA}, mode)
 }
 
-func (a *api) secrets(r *http.Request, who broker.Actor, key, mode string) (*integrationSecrets, error) {
+func (a *api) secrets(r *http.Request, who broker.Actor, key, mode string) (any, error) {
 	s, err := a.b.ClientSecrets(r.Context(), who, key)
 	if err != nil {
 		return nil, err
+	}
+	if mode == typeApp {
+		return &appSecrets{
+			Type: mode, AppID: orNull(s.ClientID), PrivateKey: orNull(s.ClientSecret.Reveal()), AppLink: orNull(s.Settings[settingAppLink]),
+		}, nil
 	}
 	return &integrationSecrets{
 		Type: mode, ClientID: orNull(s.ClientID), ClientSecret: orNull(s.ClientSecret.Reveal()),
@@ -94,12 +99,16 @@ func (a *api) secrets(r *http.Request, who broker.Actor, key, mode string) (*int
 	}, nil
 }
 
+// settingAppLink is the setting that says where an integration's app is.
+const settingAppLink = "app_link"
+
 // client is an integration's credentials as a body has them. nil pointers are absent.
 type client struct {
 	kind              string
 	id, secret        string
 	scopes            *string
 	webhookSecret     *string
+	settings          map[string]string
 	unsupported       bool // a type that exists, and that we cannot keep
 	given, recognized bool
 }
@@ -118,7 +127,12 @@ func (o *object) credentials() client {
 		out.scopes = c.maybe("scopes", matching(scopeListForm, "Invalid string: scopes are separated by commas, without spaces"))
 		out.webhookSecret = c.maybe("webhook_secret", atMost(255))
 		c.done()
-	case out.kind == typeApp || out.kind == typeCustom:
+	case out.kind == typeApp:
+		out.recognized = true
+		out.id, out.secret = c.text("app_id", atLeast(1), atMost(255)), c.text("private_key", atLeast(1), atMost(maxToken))
+		out.settings = map[string]string{settingAppLink: c.text("app_link", atLeast(1), atMost(2048))}
+		c.done()
+	case out.kind == typeCustom:
 		out.recognized, out.unsupported = true, true
 	default:
 		o.add(codeUnion, "Invalid input", append(o.at("credentials"), "type")...)
@@ -161,6 +175,9 @@ func (a *api) createIntegration(w http.ResponseWriter, r *http.Request, who brok
 	}
 	if wrong := given.fits(facts.Mode, true); wrong != "" {
 		return invalidBody(broker.ErrInvalidRequest, wrong)
+	}
+	for name, value := range given.settings {
+		setIn(&in.Settings, name, value)
 	}
 	in.ForwardWebhooks = forward == nil || *forward
 	in.ClientID, in.ClientSecret = given.id, broker.NewSecret(given.secret)
@@ -288,6 +305,9 @@ func (c client) patch(p *broker.IntegrationPatch) {
 	if c.scopes != nil {
 		scopes := splitKeys(*c.scopes)
 		p.Scopes = &scopes
+	}
+	for name, value := range c.settings {
+		setIn(&p.Settings, name, value)
 	}
 	if c.webhookSecret != nil {
 		webhook := broker.NewSecret(*c.webhookSecret)

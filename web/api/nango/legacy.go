@@ -115,10 +115,11 @@ func (a *api) configSecrets(r *http.Request, who broker.Actor, i *broker.Integra
 		return nil, err
 	}
 	out := &configSecrets{
-		ClientID: orNull(s.ClientID), ClientSecret: orNull(s.ClientSecret.Reveal()), Custom: i.Settings,
+		ClientID: orNull(s.ClientID), ClientSecret: orNull(s.ClientSecret.Reveal()), Custom: s.Settings,
 		Scopes: orNull(strings.Join(s.Scopes, ",")), CreatedAt: stamp(i.CreatedAt), WebhookSecret: orNull(s.WebhookSecret.Reveal()),
 		HasOwnWebhookSecret: !s.WebhookSecret.IsZero(), Connections: []listedConnection{},
 	}
+	out.AppLink = orNull(s.Settings[settingAppLink])
 	if facts != nil {
 		out.AuthMode, out.Docs, out.HasWebhook = facts.Mode, facts.Docs, facts.ForwardsWebhooks
 	}

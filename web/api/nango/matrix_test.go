@@ -99,21 +99,32 @@ var inQuery = map[string]apitest.Sample{
 	"POST /auth/two-step/{providerConfigKey}":        {Target: "/auth/two-step/tower-prod", Body: `{"type":"TWO_STEP","username":"ann","password":"p","assertionOption":{"privateKey":"` + towerKey + `"}}`, Status: 200},
 	"POST /auth/signature/{providerConfigKey}":       {Target: "/auth/signature/letters-prod", Body: `{"type":"SIGNATURE","username":"ann","password":"p"}`, Status: 200},
 	"POST /auth/bill/{providerConfigKey}":            {Target: "/auth/bill/invoices-prod", Body: `{"username":"ann","password":"p","organization_id":"o","dev_key":"d"}`, Status: 200},
-	// Their modes are not there yet.
-	"POST /auth/tba/{providerConfigKey}":       {Target: "/auth/tba/ours", Body: `{}`, Status: 400},
-	"POST /auth/aws-sigv4/{providerConfigKey}": {Target: "/auth/aws-sigv4/ours", Body: `{}`, Status: 400},
+	"POST /auth/tba/{providerConfigKey}": {
+		Target: "/auth/tba/books-prod?params[accountId]=1", Body: `{"token_id":"t","token_secret":"s","oauth_client_id_override":"i","oauth_client_secret_override":"o"}`, Status: 200,
+	},
+	"POST /auth/aws-sigv4/{providerConfigKey}": {
+		Target: "/auth/aws-sigv4/cloud-prod", Body: `{"role_arn":"arn:aws:iam::123456789012:role/reader","region":"eu-central-1"}`, Status: 200,
+	},
 }
 
 // query sends the request with something in the place of the session's token, and a credential in the header.
 func (m *matrix) query(t *testing.T, method string, c apitest.Sample, query, credential string) *httptest.ResponseRecorder {
 	t.Helper()
-	c.Target += "?" + query
+	join := "?"
+	if strings.Contains(c.Target, join) {
+		join = "&"
+	}
+	c.Target += join + query
 	return m.send(t, method, c, credential)
 }
 
 // TestMatrixOfQueries does the same for sessions in the query.
 func TestMatrixOfQueries(t *testing.T) {
 	m := newMatrix(t)
+	m.Integrate(t, m.Env, broker.IntegrationInput{Key: "books-prod", Provider: "books"})
+	m.Integrate(t, m.Env, broker.IntegrationInput{Key: "cloud-prod", Provider: "cloud", Settings: map[string]string{
+		"service": "s3", "awsAccessKeyId": "AKIDOURS0000", "awsSecretAccessKey": "our-secret",
+	}})
 	rows := 0
 	for _, row := range m.Rows {
 		if row.Auth.Name != "session in query" {
@@ -172,7 +183,7 @@ type matrix struct {
 
 func newMatrix(t *testing.T) *matrix {
 	t.Helper()
-	m := &matrix{site: newSite(t)}
+	m := &matrix{site: newSiteWith(t, apitest.Options{Provider: cloud})}
 	for _, name := range []string{"press", "tower", "letters", "invoices"} {
 		m.Integrate(t, m.Env, broker.IntegrationInput{Key: name + "-prod", Provider: name})
 	}

@@ -128,7 +128,7 @@ var submissions = []submission{
 	{"/auth/two-step/{providerConfigKey}", typeTwo, readTwoStep},
 	{"/auth/signature/{providerConfigKey}", typeWSSE, (*object).anyTexts},
 	{"/auth/bill/{providerConfigKey}", typeBill, (*object).anyTexts},
-	{"/auth/aws-sigv4/{providerConfigKey}", "AWS_SIGV4", (*object).anyTexts},
+	{"/auth/aws-sigv4/{providerConfigKey}", typeAWS, (*object).anyTexts},
 }
 
 // readClient takes an end user's own client.

@@ -136,8 +136,8 @@ type integrationView struct {
 // point to may be null.
 type integrationDetails struct {
 	integrationView
-	WebhookURL  **string             `json:"webhook_url,omitzero"`
-	Credentials **integrationSecrets `json:"credentials,omitzero"`
+	WebhookURL  **string `json:"webhook_url,omitzero"`
+	Credentials *any     `json:"credentials,omitzero"` // integrationSecrets, appSecrets or null
 }
 
 type integrationSecrets struct {
@@ -146,6 +146,14 @@ type integrationSecrets struct {
 	ClientSecret  *string `json:"client_secret"`
 	Scopes        *string `json:"scopes"`
 	WebhookSecret *string `json:"webhook_secret"`
+}
+
+// appSecrets are those of an integration whose app end users install.
+type appSecrets struct {
+	Type       string  `json:"type"`
+	AppID      *string `json:"app_id"`
+	PrivateKey *string `json:"private_key"`
+	AppLink    *string `json:"app_link"`
 }
 
 // orNull gives null for an absent text.
