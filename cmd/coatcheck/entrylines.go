@@ -196,7 +196,8 @@ func (e *entry) refreshing() string {
 		seconds int
 		text    string
 	}{
-		{e.RefreshTokenLifetime, "ends %s after consent"}, {e.RefreshTokenIdle, "ends when unused for %s"},
+		{e.RefreshTokenLifetime, "ends %s after consent"},
+		{e.RefreshTokenIdle, "ends when unused for %s"},
 		{e.RefreshGrace, "the old one works for %s more"},
 	} {
 		if x.seconds > 0 {
