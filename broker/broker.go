@@ -46,7 +46,7 @@ type Config struct {
 type Broker struct {
 	store     Store
 	sealer    Sealer
-	catalogue Catalogue
+	catalogue *liveCatalogue
 	reserve   Reserve
 	courier   Courier
 	clock     func() time.Time
@@ -89,7 +89,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		return nil, fmt.Errorf("broker: the public URL must be an origin such as https://connect.example.com, not %q", c.PublicURL)
 	}
 	b := &Broker{
-		store: c.Store, sealer: c.Sealer, catalogue: c.Catalogue, reserve: c.Reserve, courier: c.Courier, clock: c.Now, log: c.Logger,
+		store: c.Store, sealer: c.Sealer, catalogue: newLiveCatalogue(c.Catalogue), reserve: c.Reserve, courier: c.Courier, clock: c.Now, log: c.Logger,
 		publicURL: c.PublicURL, dev: Loopback(origin.Hostname()),
 		owner:    uuid.NewString(),
 		gates:    gate.New(orDefault(c.RefreshPerHost, 8), orDefault(c.RefreshConcurrency, 64), c.Now),

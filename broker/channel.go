@@ -20,6 +20,7 @@ type FlowState struct {
 	Integration string     // its key
 	Connection  string     // the connection's key, once it has succeeded
 	Code        string     // why it failed
+	Missing     []string   // scopes that were asked for and not granted, once it has succeeded
 }
 
 // A channel is as long as this at least: 128 bits in hex.
@@ -182,7 +183,7 @@ func (b *Broker) FlowByChannel(ctx context.Context, who Actor, channel string) (
 			return nil, err
 		}
 		if err == nil {
-			s.Connection = c.Key
+			s.Connection, s.Missing = c.Key, c.MissingScopes()
 		}
 	case FlowOpen:
 		if !b.Now().Before(f.ExpiresAt) {

@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func TestASuccessIsTold(t *testing.T) {
 	r := newRig(t)
 	who, _ := r.session(broker.SessionInput{})
 	channel, ends, cb := r.waited(who)
-	if got := r.state(who, channel); got != (broker.FlowState{Status: broker.FlowOpen, Integration: "one"}) {
+	if got := r.state(who, channel); !reflect.DeepEqual(got, broker.FlowState{Status: broker.FlowOpen, Integration: "one"}) {
 		t.Errorf("before the answer: %+v", got)
 	}
 	o, err := r.broker.FinishFlow(t.Context(), cb)
@@ -47,7 +48,7 @@ func TestASuccessIsTold(t *testing.T) {
 	if end := <-ends; end != (broker.FlowEnd{Integration: "one", Connection: o.Key}) {
 		t.Errorf("told %+v", end)
 	}
-	if got := r.state(who, channel); got != (broker.FlowState{Status: broker.FlowSucceeded, Integration: "one", Connection: o.Key}) {
+	if got := r.state(who, channel); !reflect.DeepEqual(got, broker.FlowState{Status: broker.FlowSucceeded, Integration: "one", Connection: o.Key}) {
 		t.Errorf("afterwards: %+v", got)
 	}
 	// An answer that comes twice ends nothing.

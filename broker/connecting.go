@@ -156,6 +156,9 @@ func (m *making) bindSession(s *Session, d Defaults) {
 	}
 }
 
+// ownScopes is connection config with the scopes that this connection asks for in place of its integration's.
+const ownScopes = "oauth_scopes"
+
 func splitScopes(s string) []string {
 	return slices.DeleteFunc(strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }), func(x string) bool { return x == "" })
 }
@@ -292,15 +295,16 @@ type Outcome struct {
 	Environment *Environment
 	Facts       *Facts
 	ReturnURL   string
-	Flow        FlowID // what [Broker.EndedFlow] finds it by; empty: there was none
-	Landing     string // where the browser goes on to; empty: it stays where it is told
+	Flow        FlowID   // what [Broker.EndedFlow] finds it by; empty: there was none
+	Landing     string   // where the browser goes on to; empty: it stays where it is told
+	Missing     []string // scopes that were asked for and not granted
 }
 
 // outcome describes what came of connecting.
 func (c *connecting) outcome(conn *Connection, reconnected bool) *Outcome {
 	o := &Outcome{
 		Connection: conn.ID, Key: conn.Key, Integration: c.making.integration.Key, Reconnected: reconnected,
-		Session: c.session, Environment: c.environment, Facts: c.making.facts,
+		Session: c.session, Environment: c.environment, Facts: c.making.facts, Missing: conn.MissingScopes(),
 	}
 	if c.session != nil {
 		o.ReturnURL = c.session.ReturnURL
@@ -358,6 +362,12 @@ func (b *Broker) submit(ctx context.Context, c *connecting, s Submitter, typed m
 		return nil, inSection(refusal(err), CredentialField)
 	}
 	m.take(got)
+	if own, ok := m.config[ownScopes].(string); ok && own != "" {
+		m.asked = splitScopes(own)
+	}
+	if !m.material.Answer.IsZero() { // a token endpoint's; what was typed has no scopes
+		m.grantedAsAsked()
+	}
 	if v, ok := m.provider.(Verifier); ok {
 		if _, err := v.Verify(asking, m.holding()); err != nil {
 			return nil, refusal(err)

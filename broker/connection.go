@@ -63,7 +63,7 @@ type Connection struct {
 	// one of them renews, rotates or ends, the other loses.
 	DuplicateGrant bool
 	AskedScopes    []string
-	Scopes         []string // granted
+	Scopes         []string // granted; nil: unknown, because the credential was imported
 	WebhookURL     string   // events go here instead of the environment's address
 	Revision       int64    // bumped by every change; the guard of concurrent ones
 
@@ -384,6 +384,7 @@ func (b *Broker) importing(who Actor, i *Integration, in ImportInput) (*making, 
 		return nil, inSection(err, ConfigField)
 	}
 	m.material, m.config, m.key, m.upsert, m.accountFree = in.Material, in.Config, in.Key, true, true
+	m.asked = nil // whatever was, it was not by us
 	if m.config == nil {
 		m.config = map[string]any{}
 	}

@@ -39,6 +39,7 @@ type fakeProvider struct {
 	prepares  func(r *broker.AuthorizeRequest) (*broker.Temporary, error)
 	base      string            // of the API; a connection of another subdomain has it there
 	answers   map[string]string // connection config that renewals bring
+	scopes    []string          // that its answers name; nil: they name none
 	sameToken bool              // every sign-in gets one and the same, which does not expire
 }
 
@@ -51,6 +52,7 @@ type family struct {
 func newFakeProvider() *fakeProvider {
 	return &fakeProvider{
 		families: make(map[string]*family), codes: make(map[string]int), account: "account-1", base: "https://api.fake.example.com",
+		scopes: []string{"read"},
 		facts: broker.Facts{
 			Name: "fake", DisplayName: "Fake", Mode: "OAUTH2", CredentialType: "OAUTH2", Interactive: true, NeedsClient: true, Usable: true,
 			AuthorizationURL: "https://fake.example.com/authorize", TokenOrigin: "https://fake.example.com", HasProxy: true,
@@ -169,7 +171,7 @@ func (p *fakeProvider) next(f *family) (access, refresh string) {
 func (p *fakeProvider) material(access, refresh string) *broker.Material {
 	return &broker.Material{
 		Type: "OAUTH2", Access: broker.NewSecret(access), Refresh: broker.NewSecret(refresh), ExpiresAt: p.now().Add(p.lifetime()),
-		Scopes: []string{"read"}, Answer: broker.NewSecret(`{"access_token":"` + access + `"}`),
+		Scopes: p.scopes, Answer: broker.NewSecret(`{"access_token":"` + access + `"}`),
 	}
 }
 

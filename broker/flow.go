@@ -404,6 +404,9 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 		return nil, ErrExchangeFailed.Because(err)
 	}
 	m.take(got)
+	if m.facts.KeepsRefresh { // OAuth 1.0 has no scopes
+		m.grantedAsAsked()
+	}
 	m.override(c.secrets)
 	return b.keepObtained(ctx, c)
 }

@@ -168,14 +168,11 @@ func (b *Broker) insertIntegration(ctx context.Context, who Actor, i *Integratio
 
 // newIntegration makes an integration of the input.
 func (b *Broker) newIntegration(env *Environment, in IntegrationInput) (*Integration, error) {
-	p, ok := b.catalogue.Provider(in.Provider)
-	if !ok {
-		return nil, ErrNotFound.Saying("there is no provider " + quote(in.Provider)).On("provider")
+	p, err := usableProvider(b.catalogue, in.Provider)
+	if err != nil {
+		return nil, err
 	}
 	f := p.Facts()
-	if !f.Usable {
-		return nil, ErrNotSupported.Saying(f.UnusableReason).On("provider")
-	}
 	now := b.Now()
 	i := &Integration{
 		ID: IntegrationID(uuid.NewString()), PublicID: randomHex(12), Environment: env.ID, Key: in.Key, Provider: in.Provider,

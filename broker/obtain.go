@@ -132,6 +132,7 @@ func (b *Broker) obtainByCode(ctx context.Context, c *connecting, in ObtainInput
 		return nil, ErrExchangeFailed.Because(err)
 	}
 	m.take(got)
+	m.grantedAsAsked()
 	return b.keepObtained(ctx, c)
 }
 

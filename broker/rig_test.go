@@ -153,7 +153,18 @@ const rigKey = "a-preset-key-of-the-tests"
 // declare configures one environment with two integrations of the fake provider.
 func (r *rig) declare(ctx context.Context) {
 	r.t.Helper()
-	err := r.broker.Declare(ctx, []broker.DeclaredEnvironment{{
+	err := r.broker.Declare(ctx, r.declared())
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if r.who, err = r.broker.Authenticate(rigKey); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// declared is what the configuration file says.
+func (r *rig) declared() []broker.DeclaredEnvironment {
+	return []broker.DeclaredEnvironment{{
 		Environment: broker.Environment{Name: "dev", AllowedOrigins: r.origins, ReturnURLs: []string{"https://app.example.com/done"}},
 		SecretKey:   broker.NewSecret(rigKey),
 		Webhook:     r.webhook,
@@ -161,13 +172,7 @@ func (r *rig) declare(ctx context.Context) {
 			{Key: "one", Provider: "fake", ClientID: "client", ClientSecret: broker.NewSecret("client-secret"), Scopes: []string{"read"}},
 			{Key: "typed", Provider: "typed"},
 		},
-	}})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	if r.who, err = r.broker.Authenticate(rigKey); err != nil {
-		r.t.Fatal(err)
-	}
+	}}
 }
 
 // run does the background work until the returned function is called.

@@ -22,6 +22,7 @@ type answerRules struct {
 	alternate     string   // where a token is that is not at the root
 	tokenPaths    []string // where a token is, in order
 	milliseconds  bool     // expires_in counts milliseconds
+	separator     string // of scopes
 	waitAt        []string
 	waitAfter     []string
 	waitRemaining string
@@ -40,7 +41,7 @@ func (c *compiler) compileRules() *answerRules {
 	e := c.entry
 	r := &answerRules{
 		permanent: e.PermanentErrors, client: e.ClientErrors, alternate: e.AlternateTokenPath,
-		tokenPaths: []string{"access_token"}, milliseconds: e.ExpiresInUnit == "milliseconds",
+		separator: e.ScopeSeparator, tokenPaths: []string{"access_token"}, milliseconds: e.ExpiresInUnit == "milliseconds",
 		waitAt: e.RateLimit.At, waitAfter: e.RateLimit.After, waitRemaining: e.RateLimit.Remaining,
 	}
 	if c.mode == modeClientCredentials {
@@ -165,7 +166,7 @@ func (r *answerRules) token(raw jsontext.Value, at time.Time) *token {
 		access: access, refresh: refresh, raw: raw,
 		expires:      r.expiry(where, at),
 		refreshUntil: refreshExpiry(where, at),
-		scopes:       scopesIn(get(where, "scope")),
+		scopes:       scopesIn(get(where, "scope"), r.separator),
 	}
 }
 
@@ -218,12 +219,17 @@ func parseLifetime(v jsontext.Value, unit time.Duration) time.Duration {
 	return time.Duration(n * float64(unit))
 }
 
-// scopesIn reads granted scopes: words with spaces or commas between them, or a list; nil if the answer does not say.
-func scopesIn(v jsontext.Value) []string {
+// scopesIn reads granted scopes: words with spaces, commas or the entry's own separator between them, or a list; nil if the
+// answer does not say.
+func scopesIn(v jsontext.Value, separator string) []string {
 	var words []string
 	switch v.Kind() {
 	case '"':
-		words = strings.FieldsFunc(text(v), func(r rune) bool { return r == ' ' || r == ',' })
+		said := text(v)
+		if separator != "" {
+			said = strings.ReplaceAll(said, separator, " ")
+		}
+		words = strings.FieldsFunc(said, func(r rune) bool { return r == ' ' || r == ',' })
 	case '[':
 		if json.Unmarshal(v, &words) != nil {
 			return nil

@@ -103,9 +103,9 @@ func TestLifetimes(t *testing.T) {
 
 func TestScopes(t *testing.T) {
 	for in, want := range map[string]string{
-		`"a b"`: "a|b", `"a,b"`: "a|b", `"a, b"`: "a|b", `["a","b"]`: "a|b", `null`: "", `""`: "", `[1]`: "", `7`: "",
+		`"a b"`: "a|b", `"a,b"`: "a|b", `"a, b"`: "a|b", `"a+b"`: "a|b", `["a","b"]`: "a|b", `null`: "", `""`: "", `[1]`: "", `7`: "",
 	} {
-		if got := strings.Join(scopesIn([]byte(in)), "|"); got != want {
+		if got := strings.Join(scopesIn([]byte(in), "+"), "|"); got != want {
 			t.Errorf("%s: %s", in, got)
 		}
 	}

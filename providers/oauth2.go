@@ -186,7 +186,7 @@ func (b *base) material(t *token, old *broker.Material) *broker.Material {
 	if m.Refresh.IsZero() {
 		m.Refresh, m.RefreshExpiresAt = old.Refresh, old.RefreshExpiresAt
 	}
-	if m.Scopes == nil {
+	if len(m.Scopes) == 0 { // of a renewal, nothing and an empty text mean no change
 		m.Scopes = old.Scopes
 	}
 	return m

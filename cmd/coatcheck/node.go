@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,6 +34,9 @@ type node struct {
 	egress *egress.Policy
 	broker *broker.Broker
 	fresh  bool // the identity was made just now
+
+	overlaid [sha256.Size]byte            // what the overlays in force hold
+	declared []broker.DeclaredEnvironment // as of the start
 }
 
 // sealer is the keyring as the broker knows it.
@@ -131,6 +135,7 @@ func (n *node) catalogue() (*providers.Catalogue, error) {
 	if err != nil {
 		return nil, err
 	}
+	n.overlaid = digest(overlays)
 	return providers.Load(n.catalogueOptions(overlays))
 }
 

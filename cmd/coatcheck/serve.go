@@ -67,6 +67,7 @@ func (n *node) declare(p *program) error {
 	if err := n.broker.Declare(p.ctx, declared); err != nil {
 		return err
 	}
+	n.declared = declared
 	if len(n.broker.Environments()) > 0 {
 		return nil
 	}
@@ -98,6 +99,9 @@ func (n *node) serve(p *program, listener net.Listener) error {
 	var work sync.WaitGroup
 	var backgroundErr error
 	work.Go(func() { backgroundErr = n.broker.Run(background) })
+	if len(n.config.Providers) > 0 {
+		work.Go(func() { newOverlayWatch(n).run(background) })
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(n.limited(listener)) }()
 	var serveErr error

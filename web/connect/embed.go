@@ -162,6 +162,7 @@ func (u *UI) ended(w http.ResponseWriter, r *http.Request, who broker.Actor, att
 	case broker.FlowSucceeded:
 		return u.showDone(w, r, success{
 			look: l, name: name, integration: key, connection: state.Connection, again: session.Repairs(), session: session, env: env,
+			missing: state.Missing,
 		})
 	case broker.FlowFailed:
 		page := u.failurePage(l, env.Label(), name, state.Code)

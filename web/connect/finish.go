@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/gorilla/securecookie"
 
@@ -36,7 +37,7 @@ func (u *UI) done(w http.ResponseWriter, r *http.Request, who broker.Actor) erro
 	key := r.PathValue("key")
 	return u.showDone(w, r, success{
 		look: l, name: u.nameOf(r.Context(), who, key), integration: key, connection: n.Connection, again: n.Reconnected, session: session,
-		env: env, returnURL: session.ReturnURL,
+		missing: n.Missing, env: env, returnURL: session.ReturnURL,
 	})
 }
 
@@ -63,7 +64,7 @@ func (u *UI) callback(w http.ResponseWriter, r *http.Request, who broker.Actor) 
 	}
 	return u.showDone(w, r, success{
 		look: cookie.look(r), callback: true, name: o.Facts.DisplayName, integration: o.Integration, connection: o.Key,
-		again: o.Reconnected, session: o.Session, env: o.Environment, returnURL: o.ReturnURL,
+		again: o.Reconnected, session: o.Session, env: o.Environment, returnURL: o.ReturnURL, missing: o.Missing,
 	})
 }
 
@@ -118,6 +119,23 @@ type success struct {
 	session     *broker.Session // nil: none
 	env         *broker.Environment
 	returnURL   string
+	missing     []string // scopes that were asked for and not granted
+}
+
+// missingShown is how many scopes are named that were not granted.
+const missingShown = 5
+
+// notGranted says what was asked for and not granted; "" if nothing was.
+func (s *success) notGranted() string {
+	if len(s.missing) == 0 {
+		return ""
+	}
+	names := s.missing[:min(len(s.missing), missingShown)]
+	list := strings.Join(names, ", ")
+	if len(names) < len(s.missing) {
+		list += ", ..."
+	}
+	return fill(s.NotGranted, "{scopes}", list)
 }
 
 func (u *UI) showDone(w http.ResponseWriter, r *http.Request, s success) error {
@@ -126,7 +144,7 @@ func (u *UI) showDone(w http.ResponseWriter, r *http.Request, s success) error {
 	if s.again {
 		title = s.DoneAgainTitle
 	}
-	page := donePage{frame: u.result(s.look, say(title)), Text: say(s.DoneText)}
+	page := donePage{frame: u.result(s.look, say(title)), Text: say(s.DoneText), Missing: s.notGranted()}
 	if s.Parent != "" {
 		s.returnURL = "" // the app's page is there already
 	}

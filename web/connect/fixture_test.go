@@ -293,6 +293,7 @@ type provider struct {
 	refuse    error         // what every question is answered with; nil: it is granted
 	asked     atomic.Int32  // how often it was asked something
 	wait      chan struct{} // closed when it may answer; nil: at once
+	granted   []string      // the scopes that its answer names
 }
 
 // signInProvider is one that needs the browser.
@@ -355,7 +356,7 @@ func (p signIn) Exchange(context.Context, *broker.ExchangeRequest) (*broker.Obta
 	if p.refuse != nil {
 		return nil, p.refuse
 	}
-	return &broker.Obtained{Material: &broker.Material{Type: "OAUTH2", Access: broker.NewSecret("canary-access-token")}}, nil
+	return &broker.Obtained{Material: &broker.Material{Type: "OAUTH2", Access: broker.NewSecret("canary-access-token"), Scopes: p.granted}}, nil
 }
 
 type typedIn struct{ *provider }

@@ -142,6 +142,7 @@ type note struct {
 	Session     broker.SessionID `json:"s"`
 	Connection  string           `json:"c"` // its key
 	Reconnected bool             `json:"r"`
+	Missing     []string         `json:"m,omitempty"` // as many as are shown, and one more
 }
 
 const noteName = "note"
@@ -155,7 +156,7 @@ func (u *UI) store(w http.ResponseWriter, r *http.Request, who broker.Actor, l l
 	if o.Landing != "" {
 		return u.goOn(w, r, l, o.Environment, o.Landing, o.Flow)
 	}
-	text, err := securecookie.EncodeMulti(noteName, note{who.Session, o.Key, o.Reconnected}, u.notes...)
+	text, err := securecookie.EncodeMulti(noteName, note{who.Session, o.Key, o.Reconnected, o.Missing[:min(len(o.Missing), missingShown+1)]}, u.notes...)
 	if err != nil {
 		return broker.ErrInternal.Because(err)
 	}

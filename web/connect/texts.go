@@ -35,7 +35,7 @@ type texts struct {
 
 	// Inside an app's page.
 	EmbedTitle, EmbedWait, NoScript           string
-	Dismiss, Finish, DoneEmbedded             string
+	Dismiss, Finish, DoneEmbedded, NotGranted string
 	LeaveTitle, LeaveText, LeaveStay, LeaveGo string
 	AwayTitle, AwayText, AwayAgain, AwayBack  string
 	ClosedTitle, ClosedText                   string

@@ -108,6 +108,7 @@ func german() *texts {
 		Dismiss:      "Schließen",
 		Finish:       "Fertig",
 		DoneEmbedded: "Sie können bei {app} weitermachen.",
+		NotGranted:   "Nicht erteilt: {scopes}",
 		LeaveTitle:   "Ohne Verbindung schließen?",
 		LeaveText:    "Was Sie eingegeben haben, geht verloren.",
 		LeaveStay:    "Hier bleiben",

@@ -106,6 +106,7 @@ func english() *texts {
 		Dismiss:      "Close",
 		Finish:       "Done",
 		DoneEmbedded: "You can go on in {app}.",
+		NotGranted:   "Not granted: {scopes}",
 		LeaveTitle:   "Close without connecting?",
 		LeaveText:    "What you have entered will be lost.",
 		LeaveStay:    "Stay here",

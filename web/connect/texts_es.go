@@ -108,6 +108,7 @@ func spanish() *texts {
 		Dismiss:      "Cerrar",
 		Finish:       "Listo",
 		DoneEmbedded: "Puede seguir en {app}.",
+		NotGranted:   "No concedido: {scopes}",
 		LeaveTitle:   "¿Cerrar sin conectar?",
 		LeaveText:    "Se perderá lo que ha introducido.",
 		LeaveStay:    "Quedarse aquí",

@@ -107,6 +107,7 @@ func french() *texts {
 		Dismiss:      "Fermer",
 		Finish:       "Terminer",
 		DoneEmbedded: "Vous pouvez continuer dans {app}.",
+		NotGranted:   "Non accordé : {scopes}",
 		LeaveTitle:   "Fermer sans associer\u202f?",
 		LeaveText:    "Ce que vous avez saisi sera perdu.",
 		LeaveStay:    "Rester ici",

@@ -120,7 +120,7 @@ func TestGrammarFitsStandIns(t *testing.T) {
 func TestNamesAreFilledIntoEveryText(t *testing.T) {
 	for lang, words := range languages {
 		for name, text := range said(words) {
-			got := words.sayer("", "")(fill(text, "{count}", "9", "{example}", "x", "{host}", "h"))
+			got := words.sayer("", "")(fill(text, "{count}", "9", "{example}", "x", "{host}", "h", "{scopes}", "a"))
 			if placeholder.MatchString(got) {
 				t.Errorf("%s: %s: %s", lang, name, got)
 			}

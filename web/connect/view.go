@@ -160,6 +160,7 @@ type param struct{ Name, Value string }
 type donePage struct {
 	frame
 	Text    string
+	Missing string // what was not granted
 	Address string // back to the app
 	Link    string
 }

@@ -103,11 +103,20 @@ func full(c *broker.Connection, i *broker.Integration, config, credentials jsont
 		connectionCore: core(c, i), ConnectionConfig: config, WebhookURLOverride: orNull(c.WebhookURL),
 		CreatedAt: stampOffset(c.CreatedAt), UpdatedAt: stampOffset(c.UpdatedAt), Credentials: credentials,
 	}
+	out.Scopes = scopesOf(c)
 	if !c.FetchedAt.IsZero() {
 		at := stampOffset(c.FetchedAt)
 		out.LastFetchedAt = &at
 	}
 	return out
+}
+
+// scopesOf tells what was asked for, granted and not; nil where a credential was imported without a word of that.
+func scopesOf(c *broker.Connection) *connectionScopes {
+	if c.Scopes == nil || len(c.AskedScopes) == 0 && len(c.Scopes) == 0 {
+		return nil
+	}
+	return &connectionScopes{Asked: append([]string{}, c.AskedScopes...), Granted: c.Scopes, Missing: append([]string{}, c.MissingScopes()...)}
 }
 
 // readOptions are the parameters of GET /connections/{connectionId}.

@@ -102,6 +102,15 @@ type fullConnection struct {
 	Credentials        jsontext.Value `json:"credentials"`
 	// CredentialsRedacted is ours: the key holds no scope for what is missing.
 	CredentialsRedacted bool `json:"credentials_redacted,omitzero"`
+	// Scopes is ours: what was asked for and what came of it, where either is known.
+	Scopes *connectionScopes `json:"scopes,omitzero"`
+}
+
+// connectionScopes are the scopes of a connection.
+type connectionScopes struct {
+	Asked   []string `json:"asked"`
+	Granted []string `json:"granted"`
+	Missing []string `json:"missing"`
 }
 
 // connectionCore is what both have.
