@@ -1,6 +1,8 @@
 package providers
 
 import (
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -54,7 +56,7 @@ func tryExamples(t *testing.T, p broker.Provider, b *base) {
 	if got, err := b.checkConfig(config, own, answered); err != nil || len(got) != len(config) {
 		t.Fatalf("examples of what it answers are refused: %v %v", got, err)
 	}
-	h := &broker.Holding{Client: own, Config: config, Material: &broker.Material{Access: broker.NewSecret(canary), Refresh: broker.NewSecret("refresh"), Details: credentialsOf(b)}}
+	h := &broker.Holding{Client: own, Config: config, Material: &broker.Material{Access: broker.NewSecret(canary), Refresh: broker.NewSecret("refresh"), Details: credentialsOf(t, b)}}
 	tryAddresses(t, p, b, h)
 	tryPresentation(t, b, h)
 }
@@ -118,8 +120,15 @@ func tryPresentation(t *testing.T, b *base, h *broker.Holding) {
 		}
 		all = append(all, v)
 	}
+	if shown.Sign != nil {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, shown.BaseURL.String(), http.NoBody)
+		if err := shown.Sign(r); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r.Header.Get("Authorization"))
+	}
 	carries := func(s string) bool { return strings.Contains(s, canary) || strings.HasPrefix(s, "Basic ") }
-	if b.spec.mode != modeOAuth1 && !slices.ContainsFunc(all, carries) && h.Client.Settings["keyName"] == "" {
+	if !slices.ContainsFunc(all, carries) && h.Client.Settings["keyName"] == "" {
 		t.Errorf("the credential is nowhere in %q", slices.Sorted(slices.Values(all)))
 	}
 }
@@ -138,15 +147,27 @@ func exampleOf(f *field) string {
 }
 
 // credentialsOf are credentials of the form that each mode keeps.
-func credentialsOf(b *base) map[string]broker.Secret {
-	out := map[string]broker.Secret{}
-	if b.spec.mode == modeAPIKey || b.spec.mode == modeOAuth2 || b.spec.mode == modeOAuth1 {
+func credentialsOf(t *testing.T, b *base) map[string]broker.Secret {
+	t.Helper()
+	switch b.spec.mode {
+	case modeAPIKey, modeOAuth2:
 		return nil
+	case modeOAuth1:
+		return map[string]broker.Secret{tokenSecret: broker.NewSecret(canary)}
+	case modeTBA:
+		return secrets(tbaToken, canary, tbaSecret, canary, tbaConsumer, canary, tbaConsumerSecret, canary)
+	case modeAWS:
+		return secrets(awsRegion, "eu-central-1", awsService, "s3", awsAccessID, canary, awsAccessKey, canary)
 	}
+	out := map[string]broker.Secret{}
 	for _, f := range b.spec.fields {
 		if f.Section == broker.CredentialField {
 			out[f.Name] = broker.NewSecret(canary)
 		}
+	}
+	if b.spec.entry.RequireCertificate {
+		certificate, key := newAuthority(t).issue(t, "ann")
+		out[nameCertificate], out[namePrivateKey] = broker.NewSecret(certificate), broker.NewSecret(key)
 	}
 	return out
 }

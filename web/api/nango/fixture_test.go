@@ -39,7 +39,7 @@ func newSiteWith(t testing.TB, o apitest.Options) *site {
 	must(t, err)
 	o.Integrations, o.Others = integrations(), integrations()[:1]
 	if o.Provider == nil {
-		o.Provider = letIn
+		o.Provider = func(w http.ResponseWriter, r *http.Request) bool { return cloud(w, r) || letIn(w, r) }
 	}
 	o.Declare = func(_, other *broker.DeclaredEnvironment) {
 		other.Webhook.Key = broker.NewSecret("a-signing-key-that-is-configured")

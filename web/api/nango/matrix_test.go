@@ -183,7 +183,7 @@ type matrix struct {
 
 func newMatrix(t *testing.T) *matrix {
 	t.Helper()
-	m := &matrix{site: newSiteWith(t, apitest.Options{Provider: cloud})}
+	m := &matrix{site: newSite(t)}
 	for _, name := range []string{"press", "tower", "letters", "invoices"} {
 		m.Integrate(t, m.Env, broker.IntegrationInput{Key: name + "-prod", Provider: name})
 	}
