@@ -87,6 +87,8 @@ type Started struct {
 	Browser    Secret // goes into the browser's cookie, and nowhere else
 	CookieName string // without a prefix
 	ExpiresAt  time.Time
+	// Scopes are what is asked for where the provider decided that, so that no form could show them.
+	Scopes []string
 }
 
 // FlowCookieName names the cookie of a state: several sign-ins in one browser do not disturb each other.
@@ -158,6 +160,7 @@ func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in Connec
 	}
 	return &Started{
 		URL: goal, State: f.state, Browser: NewSecret(f.browser), CookieName: FlowCookieName(f.state), ExpiresAt: f.flow.ExpiresAt,
+		Scopes: request.foundScopes(c.making.asked),
 	}, nil
 }
 

@@ -259,3 +259,25 @@ func TestScopesComeFromWhoDecides(t *testing.T) {
 		})
 	}
 }
+
+// What a server asks for is shown before the browser goes there, as text; what the form has shown is not shown again.
+func TestScopesOfAServerAreShownBeforeItsConsent(t *testing.T) {
+	d := newDouble(t)
+	d.set(func() { d.scope = "files:read <b>all</b>" })
+	first := func(r *rig) answer {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.startURL(r.decided(d.url())), http.NoBody)
+		must(t, err)
+		return r.browser().do(req)
+	}
+	a := first(newRig(t, "", broker.IntegrationInput{}))
+	if a.status != http.StatusOK || !strings.Contains(a.body, "files:read") || !strings.Contains(a.body, "&lt;b&gt;all&lt;/b&gt;") ||
+		strings.Contains(a.body, "http-equiv") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if len(d.authorized) > 0 {
+		t.Error("the browser was sent on at once")
+	}
+	if a = first(newRig(t, "", broker.IntegrationInput{Scopes: []string{"files:read"}})); a.header.Get("Location") == "" {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+}
