@@ -283,6 +283,9 @@ func (b *Broker) lease(ctx context.Context, t *target, r renewal) (*Credential, 
 			c.LeaseOwner = ""
 			return c, nil
 		}
+		if r.background && b.shared != nil {
+			return nil, errElsewhere
+		}
 		select {
 		case <-time.After(jitter(pause)):
 		case <-deadline.C:
@@ -292,6 +295,9 @@ func (b *Broker) lease(ctx context.Context, t *target, r renewal) (*Credential, 
 		}
 	}
 }
+
+// errElsewhere leaves a renewal that nobody waits for to the node that has begun it.
+var errElsewhere = errors.New("another node renews it")
 
 // satisfies reports whether the credential is what was asked for.
 func (b *Broker) satisfies(t *target, c *Credential, r renewal) bool {

@@ -130,7 +130,7 @@ func (s *scheduler) start(ctx context.Context, d DueRefresh, gate string) {
 // integration's client is refused, its provider left the catalogue, or there is nothing to renew.
 func (b *Broker) settle(ctx context.Context, d DueRefresh, c *Credential, err error) {
 	var failure *RefreshError
-	if errors.As(err, &failure) && failure.Attempted || errors.Is(err, ErrNotFound) {
+	if errors.As(err, &failure) && failure.Attempted || errors.Is(err, ErrNotFound) || errors.Is(err, errElsewhere) {
 		return
 	}
 	now := b.Now()

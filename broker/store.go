@@ -29,6 +29,23 @@ type Store interface {
 	Close() error
 }
 
+// Shared is what a store can do besides that several processes serve from at the same time.
+type Shared interface {
+	// Standing tells what may have changed about a connection since its ticket was read, without reading the rest.
+	// NotFound: it is gone.
+	Standing(ctx context.Context, integration IntegrationID, key string) (Standing, error)
+	// FlowsByChannel finds the flows that have one of the channels.
+	FlowsByChannel(ctx context.Context, channels [][]byte) ([]*Flow, error)
+}
+
+// Standing is what every write to a connection that a caller could notice changes.
+type Standing struct {
+	Connection ConnectionID
+	Revision   int64
+	Version    int64
+	Status     Status
+}
+
 // EnvironmentStore keeps environments and their API keys. There are few: they are read whole.
 type EnvironmentStore interface {
 	Environments(ctx context.Context) ([]*Environment, error)
@@ -140,6 +157,8 @@ type ConnectionStore interface {
 	PutGrant(ctx context.Context, g *Grant) error
 	// CreatePending inserts a connection without a credential.
 	CreatePending(ctx context.Context, c *Connection, t Trail) error
+	// CreateOnly is CreatePending for the one connection that an integration has without an end user. Conflict: it has one.
+	CreateOnly(ctx context.Context, c *Connection, t Trail) error
 	Connection(ctx context.Context, env EnvironmentID, id ConnectionID) (*Connection, error)
 	ConnectionByKey(ctx context.Context, integration IntegrationID, key string) (*Connection, error)
 	// Connections lists, newest first, then by highest number.
@@ -175,7 +194,8 @@ type Ticket struct {
 	ObtainedAt  time.Time
 	ExpiresAt   time.Time
 	RefreshAt   time.Time
-	Renewable   bool // a refresh token is stored
+	Renewable   bool  // a refresh token is stored
+	Revision    int64 // of the connection; only a [Shared] store tells it
 }
 
 // Swap is a renewed credential on its way into the store.
