@@ -18,6 +18,15 @@ import (
 type among struct {
 	broker.Store
 	refused *atomic.Int64 // leases that another node had
+	stale   *atomic.Pointer[broker.DueRefresh]
+}
+
+// DueRefreshes may list what another node has leased since.
+func (s among) DueRefreshes(ctx context.Context, now time.Time, except []broker.IntegrationID, limit int) ([]broker.DueRefresh, error) {
+	if d := s.stale.Swap(nil); d != nil {
+		return []broker.DueRefresh{*d}, nil
+	}
+	return s.Store.DueRefreshes(ctx, now, except, limit)
 }
 
 // LeaseRefresh counts the leases that another node has.
@@ -75,7 +84,9 @@ func (among) DropStaleClaims(context.Context) (int, error) { return 0, nil }
 func twoNodes(t *testing.T, options ...func(*rig)) (a, b *rig) {
 	t.Helper()
 	a = newRig(t, append(options, func(r *rig) {
-		r.wrap = func(s broker.Store) broker.Store { return among{s, new(atomic.Int64)} }
+		r.wrap = func(s broker.Store) broker.Store {
+			return among{s, new(atomic.Int64), new(atomic.Pointer[broker.DueRefresh])}
+		}
 	})...)
 	b = new(rig)
 	*b = rig{
@@ -139,6 +150,8 @@ func TestNodesRenewOnceInTheBackground(t *testing.T) {
 	a.provider.set(func(p *fakeProvider) { p.before = func(int) error { <-answer; return nil } })
 	a.run()
 	waitFor(t, func() bool { n, _ := a.provider.count(); return n == 1 })
+	c, _ := b.stored(ref)
+	b.store.(among).stale.Store(&broker.DueRefresh{Connection: c.ID, Environment: c.Environment, Integration: c.Integration, At: a.clock.Now()})
 	b.run()
 	waitFor(t, func() bool { return b.store.(among).refused.Load() > 0 })
 	close(answer)
