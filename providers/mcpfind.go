@@ -81,7 +81,7 @@ func (p *mcpProvider) stillThere(ctx context.Context, h *broker.Holding, pinned 
 		return pinned, nil
 	}
 	if !sameServer(pinned, found) {
-		return nil, &broker.ProviderError{Class: broker.GrantLost, Code: broker.ReasonIssuerChanged, Moved: true}
+		return nil, issuerChanged()
 	}
 	now := *pinned
 	now.Token, now.FoundAt = found.Token, found.FoundAt
@@ -89,6 +89,11 @@ func (p *mcpProvider) stillThere(ctx context.Context, h *broker.Holding, pinned 
 		now.Revocation = found.Revocation
 	}
 	return &now, nil
+}
+
+// issuerChanged is the error of a grant that must not be renewed where it would have to be.
+func issuerChanged() error {
+	return &broker.ProviderError{Class: broker.GrantLost, Code: broker.ReasonIssuerChanged, Moved: true}
 }
 
 // rediscover looks for a server beside a renewal; nil: it was not found.
