@@ -80,6 +80,29 @@ func TestEndpointsMayMoveWithinTheirOrigin(t *testing.T) {
 	}
 }
 
+// A server may trust several authorization servers. That it names another one first is no reason to end the grants of those
+// that it still trusts.
+func TestOrderOfAuthorizationServersDoesNotCount(t *testing.T) {
+	other := newDouble(t)
+	d, r, c, a := moved(t, func(d *double) { d.about["authorization_servers"] = []string{other.auth.URL, d.auth.URL} })
+	if a.status != http.StatusOK || c.Reason != "" {
+		t.Errorf("the renewal: %d, and the connection is %s: %s", a.status, c.Status, c.Reason)
+	}
+	r.advance(25 * time.Hour)
+	d.set(func() { d.metadata["issuer"] = nil })
+	if a, _ := r.read(c, "&force_refresh=true"); a.status != http.StatusOK {
+		t.Errorf("while its metadata is broken: %d %s", a.status, a.body)
+	}
+	r.advance(25 * time.Hour)
+	d.set(func() { d.about["authorization_servers"] = []string{other.auth.URL} })
+	if a, _ := r.read(c, "&force_refresh=true"); a.status == http.StatusOK {
+		t.Error("one that is not trusted any more gets a refresh token")
+	}
+	if _, n := other.counts(); n > 0 {
+		t.Error("the other one was sent something")
+	}
+}
+
 func TestServerThatCannotBeFoundStaysAsItWas(t *testing.T) {
 	for name, change := range map[string]func(d *double){
 		"no metadata":         func(d *double) { d.metadata["issuer"] = nil },
