@@ -22,7 +22,7 @@ type answerRules struct {
 	alternate     string   // where a token is that is not at the root
 	tokenPaths    []string // where a token is, in order
 	milliseconds  bool     // expires_in counts milliseconds
-	separator     string // of scopes
+	separator     string   // of scopes
 	waitAt        []string
 	waitAfter     []string
 	waitRemaining string

@@ -282,6 +282,31 @@ token_response: {token: t}
 	}
 }
 
+// What the answers on the way brought is as secret as what was typed.
+func TestRefusalDoesNotRepeatWhatAnEarlierAnswerBrought(t *testing.T) {
+	d := newDoor(t, func(w http.ResponseWriter, r *http.Request, _ string) {
+		if r.URL.Path == "/first" {
+			w.Header().Set("Set-Cookie", "session=marked-cookie")
+			_, _ = io.WriteString(w, `{"t":"marked-token"}`)
+			return
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, `{"error":"refused","message":"`+r.URL.Query().Get("echo")+` is not good here"}`)
+	})
+	for _, echo := range []string{"${step1.t}", "${credentials.session}"} {
+		p := twoStepAt(t, d.URL, `
+token_url: SERVER/first
+token_response_headers: [set-cookie]
+additional_steps: [{token_url: 'SERVER/second?echo=`+echo+`'}]
+token_response: {token: t}
+`+userAndPassword)
+		_, err := p.Submit(t.Context(), &broker.Holding{}, secrets("username", "a", "password", "p"))
+		if e := failed(t, err); e.Code != "refused" || strings.Contains(e.Text, "marked") {
+			t.Errorf("%s: %s: %s", echo, e.Code, e.Text)
+		}
+	}
+}
+
 func TestSignInWithARefreshToken(t *testing.T) {
 	refused := false
 	d := newDoor(t, func(w http.ResponseWriter, r *http.Request, _ string) {
