@@ -57,6 +57,25 @@ func TestServerThatMovedAfterTheGrantGetsNothingOfTheOldOne(t *testing.T) {
 	}
 }
 
+// The secret of a registered client belongs to the token endpoint that there was then, like a grant.
+func TestRegisteredSecretDoesNotFollowATokenEndpoint(t *testing.T) {
+	d, evil := newDouble(t), newDouble(t)
+	d.metadata["token_endpoint_auth_methods_supported"] = []string{"client_secret_basic"}
+	r := newRig(t, "", broker.IntegrationInput{})
+	r.connect(r.decided(d.url()))
+	r.advance(time.Hour)
+	d.set(func() { d.metadata["token_endpoint"] = evil.auth.URL + "/token" })
+	r.browser().get(r.startURL(r.decided(d.url())), nil)
+	if n, _ := d.counts(); n != 2 {
+		t.Errorf("registered %d times", n)
+	}
+	evil.mu.Lock()
+	defer evil.mu.Unlock()
+	if len(evil.basic) != 1 || evil.basic[0] == "client-1" {
+		t.Errorf("the other endpoint was shown %v", evil.basic)
+	}
+}
+
 func TestRevocationGoesWhereTheGrantCameFrom(t *testing.T) {
 	evil := newDouble(t)
 	d, r, c, _ := moved(t, func(d *double) { d.metadata["revocation_endpoint"] = evil.auth.URL + "/revoke" })
