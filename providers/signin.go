@@ -160,7 +160,8 @@ func (r *signingIn) read(a *reply) (jsontext.Value, error) {
 // refused makes the refusal of what an end user typed a matter of that connection, unless something of the integration's
 // went along.
 func (r *signingIn) refused(e *broker.ProviderError) error {
-	if e.Class == broker.ClientRefused && !r.p.spec.ownClient(r.h.Client) {
+	lent := func(f *field) bool { return r.p.lends(r.h, f.Name) }
+	if e.Class == broker.ClientRefused && !slices.ContainsFunc(r.p.spec.settings, lent) {
 		e.Class = broker.GrantLost
 	}
 	return e

@@ -418,6 +418,41 @@ integration_config: {appKey: {title: App key, description: d, secret: true}}
 	}
 }
 
+// What an integration settles later is not for the connections that were made without it: where their end users' hosts were
+// free, it would go to one that somebody typed.
+func TestWhatAnIntegrationSettlesLaterDoesNotReachOlderConnections(t *testing.T) {
+	status := http.StatusOK
+	d := newDoor(t, func(w http.ResponseWriter, _ *http.Request, _ string) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `{"t":"x"}`)
+	})
+	p := twoStepAt(t, d.URL, `
+token_url: http://${connectionConfig.host}/login
+token_params: {key: '${credentials.appKey}', u: '${credentials.username}'}
+token_response: {token: t}
+connection_config: {host: {title: Host, description: d}}
+integration_config: {appKey: {title: App key, description: d, secret: true}}
+`+userAndPassword)
+	config := map[string]string{"host": strings.TrimPrefix(d.URL, "http://")}
+	typed := secrets("username", "a", "password", "p", "appKey", "theirs")
+	got, err := p.Submit(t.Context(), &broker.Holding{Client: &broker.Client{}, Config: config}, typed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := &broker.Holding{Client: &broker.Client{Settings: map[string]string{"appKey": "ours"}}, Config: config, Material: got.Material}
+	if _, err := p.Renew(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+	if all := d.requests(); strings.Contains(strings.Join(all, ""), "ours") || len(all) != 2 {
+		t.Errorf("asked %q", all)
+	}
+	status = http.StatusUnauthorized
+	_, err = p.Renew(t.Context(), later)
+	if e := failed(t, err); e.Class != broker.GrantLost {
+		t.Errorf("the integration is taken to be at fault: %+v", e)
+	}
+}
+
 func TestSignInsThatCannotWorkAreRefusedAtLoad(t *testing.T) {
 	for reason, lines := range map[string]string{
 		"token_url":        "token_response: {token: t}",
