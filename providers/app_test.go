@@ -188,7 +188,7 @@ func TestInstallationsThatAreRefused(t *testing.T) {
 		c := appClient()
 		c.Secret = broker.NewSecret(key)
 		_, err := p.Renew(t.Context(), &broker.Holding{Client: c, Material: h.Material})
-		if e := failed(t, err); e.Code != broker.ErrMisconfigured.Code || strings.Contains(e.Text, "MC4") {
+		if e := failed(t, err); e.Code != broker.ErrMisconfigured.Code || e.Class != broker.ClientRefused || strings.Contains(e.Text, "MC4") {
 			t.Errorf("%s: %+v", what, e)
 		}
 	}

@@ -220,6 +220,45 @@ func TestBackendsOwnClientIsHeldToItsIssuer(t *testing.T) {
 	r.refused(http.StatusUnprocessableEntity, "secret_required", r.decided(d.url()))
 }
 
+// The client that an integration gets in place of another belongs to another issuer: the one that grants came from before
+// does not learn its secret, neither by a renewal nor by a revocation.
+func TestNewClientIsNotShownToTheIssuerOfTheOldOne(t *testing.T) {
+	d := newDouble(t)
+	d.clients["ours"] = &client{secret: "our-secret", auth: "client_secret_basic"}
+	r := newRig(t, "", broker.IntegrationInput{
+		ClientID: "ours", ClientSecret: broker.NewSecret("our-secret"), Settings: map[string]string{"issuer": d.auth.URL},
+	}, "custom-mcp:\n  alias: custom-mcp\n  integration_config:\n    issuer: {title: Issuer}\n")
+	i, _, err := r.broker.Integration(t.Context(), r.who, "mcp")
+	must(t, err)
+	d.set(func() { d.clients["ours"].redirect = r.url + broker.CallbackPath + "/" + i.PublicID })
+	c := r.connect(r.decided(d.url()))
+
+	id, secret := "another", broker.NewSecret("another-secret")
+	_, err = r.broker.UpdateIntegration(t.Context(), r.who, "mcp", broker.IntegrationPatch{
+		ClientID: &id, ClientSecret: &secret, Settings: map[string]string{"issuer": "https://auth.example.com"},
+	})
+	must(t, err)
+	a, _ := r.read(c, "&force_refresh=true")
+	got, err := r.broker.Connection(t.Context(), r.who, broker.ConnectionRef{ID: c.ID})
+	must(t, err)
+	if a.status == http.StatusOK || got.Reason != broker.ReasonIssuerChanged {
+		t.Errorf("the renewal: %d, and the connection is %s: %s", a.status, got.Status, got.Reason)
+	}
+	if a := r.api(http.MethodDelete, "/connection/"+c.Key+"?provider_config_key=mcp", ""); a.status != http.StatusOK {
+		t.Fatalf("the deletion: %d", a.status)
+	}
+	eventually(t, "the revocation is done", func() bool {
+		lines, err := r.store.Audit(t.Context(), r.who.Environment, 0, 1000)
+		must(t, err)
+		return slices.ContainsFunc(lines, func(l broker.AuditEntry) bool { return l.Action == "grant.revoke" })
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if slices.Contains(d.basic, "another") {
+		t.Errorf("the issuer of before was shown %v", d.basic)
+	}
+}
+
 func TestResourceIndicatorCanBeLeftOut(t *testing.T) {
 	d := newDouble(t)
 	r := newRig(t, "", broker.IntegrationInput{Settings: map[string]string{"resource_indicator": "omit"}})
