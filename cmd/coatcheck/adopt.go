@@ -2,19 +2,29 @@ package main
 
 import (
 	"cmp"
+	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/storage"
 )
 
 type adoptCommand struct {
-	beside
+	overrides
 	DryRun bool `help:"Say what would be done, and do nothing."`
 }
 
 // Run makes the store that of the broker with the present public URL.
 func (c *adoptCommand) Run(p *program) error {
-	n, err := c.openNode(p)
+	cfg, err := loadConfig(p.env, c.overrides)
+	if err != nil {
+		return err
+	}
+	if !databaseExists(cfg) { // opening would make one
+		return fmt.Errorf("%w: %s", storage.ErrNoDatabase, cfg.Data)
+	}
+	n, err := openNode(p.ctx, cfg, p.env, slog.New(slog.NewJSONHandler(p.stderr, nil)), false)
 	if err != nil {
 		return err
 	}
