@@ -55,9 +55,10 @@ type Broker struct {
 	publicURL string
 	dev       bool
 
-	reloading sync.Mutex
-	snapshot  atomic.Pointer[snapshot]
-	foreign   atomic.Int64 // the store's count of other processes' writes, as of the snapshot
+	reloading  sync.Mutex
+	snapshot   atomic.Pointer[snapshot]
+	foreign    atomic.Int64 // the store's count of other processes' writes, as of the snapshot
+	deployment atomic.Pointer[Deployment]
 
 	cache      *cache
 	reads      *readLog

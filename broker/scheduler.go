@@ -55,6 +55,10 @@ func (b *Broker) renewInBackground(ctx context.Context) {
 
 // dispatch starts renewals that are due, as long as there are places, and says how long to wait if nobody wakes us.
 func (s *scheduler) dispatch(ctx context.Context) (pause time.Duration, err error) {
+	if s.b.Paused() != NotPaused {
+		s.queue = nil
+		return idleLook, nil // adopting wakes us
+	}
 	for s.under.room() > 0 {
 		if len(s.queue) == 0 {
 			if pause, err = s.list(ctx); err != nil || len(s.queue) == 0 {

@@ -21,6 +21,7 @@ type Store interface {
 	TrailStore
 	WebhookStore
 	KeyringStore
+	DeploymentStore
 
 	// ForeignChanges is a number that rises when another process has written.
 	ForeignChanges(ctx context.Context) (int64, error)
