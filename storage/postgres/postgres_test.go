@@ -37,10 +37,15 @@ func openTest(t testing.TB, o Options) *DB {
 	return d
 }
 
+// One of the two handles goes through a pooler, where there is one: what holds directly holds behind it.
 func TestStore(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T, now func() time.Time) (a, b broker.Store) {
 		o := Options{URL: migrated(t), Now: now}
-		return openTest(t, o), openTest(t, o)
+		a = openTest(t, o)
+		if postgrestest.HasPooler() {
+			o.URL = postgrestest.Pooled(t, o.URL)
+		}
+		return a, openTest(t, o)
 	})
 }
