@@ -53,6 +53,7 @@ type DB struct {
 	telling pgx.TxOptions // writing, and tells the other nodes
 	reading pgx.TxOptions
 	lists   chan struct{} // holds one for each list under way
+	lostAt  atomic.Int64  // when a connection was found broken, in nanoseconds since 1970
 	closed  atomic.Bool
 	once    sync.Once
 	seen    seen
@@ -82,6 +83,7 @@ func open(ctx context.Context, o Options, migrations fs.FS) (_ *DB, err error) {
 	}
 	d.begin()
 	d.lists = make(chan struct{}, max(1, s.pool.MaxConns/2))
+	s.pool.ShouldPing, s.pool.PingTimeout = d.doubtful, s.pool.ConnConfig.ConnectTimeout
 	// The pool's own work goes on when whoever opened it has left.
 	if d.pool, err = pgxpool.NewWithConfig(context.WithoutCancel(ctx), s.pool); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -156,6 +158,15 @@ func (d *DB) Close() (err error) {
 	})
 	return err
 }
+
+// doubtful reports whether a connection is to be tried before it is used: it has not been for a while, or not since another
+// one was found broken, as all of them are when the server was restarted.
+func (d *DB) doubtful(_ context.Context, p pgxpool.ShouldPingParams) bool {
+	return p.IdleDuration > idleTrust || time.Now().Add(-p.IdleDuration).UnixNano() <= d.lostAt.Load()
+}
+
+// idleTrust is how long a connection that is not used is taken for whole.
+const idleTrust = time.Second
 
 // Ping reports whether the store can be read.
 func (d *DB) Ping(ctx context.Context) error {

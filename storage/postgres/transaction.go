@@ -137,6 +137,7 @@ func (d *DB) attempt(ctx context.Context, f func(context.Context, *pgxpool.Conn)
 	err = f(ctx, c)
 	if fatal(err) || err != nil && !isServer(err) && c.Conn().IsClosed() {
 		_ = c.Conn().Close(ctx)
+		d.lostAt.Store(time.Now().UnixNano())
 		return lostError{err}
 	}
 	return err
