@@ -225,7 +225,9 @@ func TestConditionsAreSorted(t *testing.T) {
 		broker.ErrStorageBusy: {server("40001"), server("40P01"), server("57014"), server("55P03"), server("53300"), context.Canceled, context.DeadlineExceeded},
 		broker.ErrStorageUnavailable: {
 			server("53100"), server("53200"), server("25006"), server("57P01"), server("57P03"), server("58030"), server("08006"), server("28P01"),
-			server("3D000"), server("42501"), server("XX001"), errClosed, doubtError{io.EOF}, lostError{io.EOF},
+			server("3D000"), server("42501"), server("XX001"), errClosed,
+			doubtError{io.EOF},
+			lostError{io.EOF},
 		},
 		broker.ErrInternal: {server("42601"), server("22003"), server(""), io.EOF},
 	} {
@@ -242,7 +244,7 @@ func TestConditionsAreSorted(t *testing.T) {
 		t.Errorf("a taken key is told as %q: %v", e.Field, e.Err)
 	}
 	known := broker.ErrConflict.On("flow")
-	if got := interpret("test", known); got != error(known) {
+	if got := broker.AsError(interpret("test", known)); got != known {
 		t.Errorf("a refusal became %v", got)
 	}
 }

@@ -21,7 +21,7 @@ func ok(t testing.TB, err error) {
 func migrated(t testing.TB) string {
 	t.Helper()
 	return postgrestest.NewFrom(t, "migrated", func(address string) error {
-		d, err := Open(context.Background(), Options{URL: address}) //nolint:usetesting // it is there for other tests too
+		d, err := Open(context.Background(), Options{URL: address}) // it is there for other tests too
 		if err != nil {
 			return err
 		}

@@ -97,7 +97,7 @@ func (d *DB) repeat(ctx context.Context, doing string, f func(context.Context, *
 			return interpret(doing, err)
 		}
 		select {
-		case <-time.After(rand.N(pause)):
+		case <-time.After(rand.N(pause)): //nolint:gosec // so that two do not meet again; nothing to guess
 			pause *= 2
 		case <-ctx.Done():
 			return interpret(doing, err)

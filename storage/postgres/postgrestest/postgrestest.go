@@ -46,10 +46,9 @@ func NewFrom(t testing.TB, name string, prepare func(address string) error) (add
 // every test has to run.
 func must(t testing.TB, err error) {
 	t.Helper()
-	_, ci := os.LookupEnv("CI")
 	switch {
 	case err == nil:
-	case errors.As(err, new(missingError)) && !ci:
+	case errors.As(err, new(missingError)) && !required():
 		t.Skip(err)
 	default:
 		t.Fatal(err)
@@ -77,8 +76,13 @@ func Pooled(t testing.TB, address string) (pooled string) {
 
 // HasPooler reports whether [Pooled] will do: there is one, or there has to be.
 func HasPooler() bool {
-	_, ci := os.LookupEnv("CI")
-	return ci || pgbouncer() != ""
+	return required() || pgbouncer() != ""
+}
+
+// required reports whether every test has to run on this machine.
+func required() bool {
+	_, ci := os.LookupEnv("CI") //nolint:forbidigo // part of tests, which look there
+	return ci
 }
 
 // created counts databases, for their names.
