@@ -23,7 +23,8 @@ type Store interface {
 	KeyringStore
 	DeploymentStore
 
-	// ForeignChanges is a number that rises when another process has written.
+	// ForeignChanges is a number that rises when another process has written what a broker keeps in memory: environments,
+	// API keys, integrations, webhooks, connections, credentials or data keys. It may rise for other writes too.
 	ForeignChanges(ctx context.Context) (int64, error)
 	// Ping reports whether the store can be read.
 	Ping(ctx context.Context) error
