@@ -2,6 +2,7 @@ package lab
 
 import (
 	"hash/fnv"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"regexp/syntax"
@@ -75,7 +76,8 @@ func (e *Entry) User(n int) *User {
 		}
 	}
 	for _, name := range e.credentialNames() {
-		if hidden := e.at("credentials", name, "hidden") == true; !hidden {
+		hidden, optional := e.at("credentials", name, "hidden") == true, e.at("credentials", name, "optional") == true
+		if !hidden && !(optional && n%2 == 1) { // some leave out what they may
 			u.Credentials[name] = e.invented("credentials", name, n)
 		}
 	}
@@ -87,6 +89,7 @@ func (e *Entry) credentialNames() []string {
 	names := e.names("credentials")
 	for _, name := range map[string][]string{
 		modeAPIKey: {"apiKey"}, modeBasic: {"username", "password"}, modeClientCredentials: {"client_id", "client_secret"},
+		modeBill: {"username", "password", "organization_id", "dev_key"},
 	}[e.Mode()] {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
@@ -115,6 +118,8 @@ func (e *Entry) invented(section, name string, n int) string {
 	_, _ = h.Write([]byte(e.Name + " " + name))
 	draw := rand.New(rand.NewPCG(h.Sum64(), uint64(n))) //nolint:gosec // the same in each run, so that a failure can be seen again
 	switch {
+	case section == "credentials" && e.text("token", "signing_key") == "${credentials."+name+"}" && e.text("signature", "protocol") == "RSA":
+		return privatePEM(keys[n].rsa(), n)
 	case e.has(section, name, "enum"):
 		return e.list(section, name, "enum")[0]
 	case e.text(section, name, "pattern") != "":
@@ -202,6 +207,7 @@ func (e *Entry) typed(c *Client, u *User) values {
 		v["credentials."+name] = value
 		v[name] = value
 	}
+	maps.Copy(v, halves(u.Credentials))
 	if id := u.Credentials["client_id"]; id != "" {
 		v["clientId"], v["clientSecret"] = id, u.Credentials["client_secret"]
 	}

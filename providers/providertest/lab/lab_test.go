@@ -137,7 +137,7 @@ func (r *run) turnsAway() error {
 
 // asks reports whether the provider is asked about a credential that somebody types in.
 func (r *run) asks() bool {
-	return r.entry.Mode() == "OAUTH2_CC" || r.entry.Verifies() || r.entry.Identifies()
+	return r.entry.AsksAgain() || r.entry.Verifies() || r.entry.Identifies()
 }
 
 // connecting lists the requests that a new connection takes.
@@ -147,7 +147,7 @@ func (r *run) connecting() []string {
 	switch e.Mode() {
 	case "OAUTH1":
 		out = append(out, lab.Prepare, lab.Exchange)
-	case "OAUTH2", "OAUTH2_CC":
+	case "OAUTH2", "OAUTH2_CC", "TWO_STEP", "BILL":
 		out = append(out, lab.Exchange)
 	}
 	if e.Trades() {
@@ -178,7 +178,7 @@ func (r *run) renewal(first bool) []string {
 	switch e := r.entry; {
 	case e.Trades():
 		return []string{lab.Trade, r.call()}
-	case e.Mode() == "OAUTH2_CC":
+	case e.AsksAgain():
 		return []string{lab.Exchange, r.call()}
 	case !e.Renews():
 		return []string{r.call()}
@@ -220,7 +220,7 @@ func (r *run) loses(lost, other *lab.User) error {
 	r.passes()
 	r.provider.Refuse(lost)
 	err := r.step("refuse to renew", func() error {
-		if !r.entry.Renews() && !r.entry.Trades() && r.entry.Mode() != "OAUTH2_CC" {
+		if !r.entry.Renews() && !r.entry.Trades() && !r.entry.AsksAgain() {
 			return r.checks(lost)
 		}
 		_ = r.uses(lost, false) // how the call ends depends on how long the old token lives
@@ -297,33 +297,25 @@ func (r *run) ends(lost, other *lab.User) error {
 // unusable lists the entries that cannot be used yet, with a word of the reason. One that can be used by now has to leave
 // the list, and is driven from then on.
 var unusable = map[string]string{
-	"adp":                         "client certificates",
-	"asana-mcp":                   "MCP_OAUTH2",
-	"attio-mcp":                   "MCP_OAUTH2",
-	"aws-sigv4":                   "AWS_SIGV4",
-	"bill":                        "BILL",
-	"canva-mcp":                   "MCP_OAUTH2",
-	"custom-mcp":                  "MCP servers",
-	"ghost-admin":                 "JWT",
-	"github-app":                  "APP",
-	"github-app-oauth":            "CUSTOM",
-	"google-service-account":      "TWO_STEP",
-	"hubspot-mcp":                 "MCP_OAUTH2",
-	"linear-mcp":                  "MCP_OAUTH2",
-	"looker":                      "TWO_STEP",
-	"mcp-generic":                 "MCP servers",
-	"netsuite-client-credentials": "TWO_STEP",
-	"netsuite-tba":                "TBA",
-	"notion-mcp":                  "MCP_OAUTH2",
-	"okta-cc":                     "private_key_jwt",
-	"okta-client-credentials":     "private_key_jwt",
-	"revolut-business":            "private_key_jwt",
-	"salesforce-jwt":              "TWO_STEP",
-	"slack-mcp":                   "MCP_OAUTH2",
-	"snowflake-jwt":               "JWT",
-	"supabase-mcp-oauth":          "MCP_OAUTH2",
-	"tableau":                     "TWO_STEP",
-	"vercel-mcp":                  "MCP_OAUTH2",
+	"adp":                     "client certificates",
+	"asana-mcp":               "MCP_OAUTH2",
+	"attio-mcp":               "MCP_OAUTH2",
+	"aws-sigv4":               "AWS_SIGV4",
+	"canva-mcp":               "MCP_OAUTH2",
+	"custom-mcp":              "MCP servers",
+	"github-app":              "APP",
+	"github-app-oauth":        "CUSTOM",
+	"hubspot-mcp":             "MCP_OAUTH2",
+	"linear-mcp":              "MCP_OAUTH2",
+	"mcp-generic":             "MCP servers",
+	"netsuite-tba":            "TBA",
+	"notion-mcp":              "MCP_OAUTH2",
+	"okta-cc":                 "private_key_jwt",
+	"okta-client-credentials": "private_key_jwt",
+	"revolut-business":        "private_key_jwt",
+	"slack-mcp":               "MCP_OAUTH2",
+	"supabase-mcp-oauth":      "MCP_OAUTH2",
+	"vercel-mcp":              "MCP_OAUTH2",
 }
 
 // checkUnusable compares an entry with the list.

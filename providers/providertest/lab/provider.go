@@ -23,11 +23,14 @@ const (
 	modeAPIKey            = "API_KEY"
 	modeBasic             = "BASIC"
 	modeNone              = "NONE"
+	modeTwoStep           = "TWO_STEP"
+	modeJWT               = "JWT"
+	modeBill              = "BILL"
 )
 
 // Modes lists the modes that are played.
 func Modes() []string {
-	return []string{modeOAuth2, modeOAuth1, modeClientCredentials, modeAPIKey, modeBasic, modeNone}
+	return []string{modeOAuth2, modeOAuth1, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeBill}
 }
 
 // The kinds of request that [Provider.Requests] tells.
@@ -182,7 +185,7 @@ func (p *Provider) take(r *http.Request) (*request, error) {
 // Serve answers a request that the broker makes by itself.
 func (p *Provider) Serve(w http.ResponseWriter, r *http.Request) {
 	p.serve(w, r, func(q *request) *reply {
-		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.trade, p.calls} {
+		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.signIn, p.trade, p.calls} {
 			if out := answer(q); out != nil {
 				return out
 			}
@@ -261,6 +264,12 @@ func (e *Entry) Life() time.Duration {
 	if word == "never" || e.Mode() == modeOAuth1 {
 		return 0
 	}
+	if e.MakesTokens() {
+		return e.ownLife()
+	}
+	if life := e.milliseconds("token_expires_in_ms"); life > 0 {
+		return life
+	}
 	if n, err := strconv.Atoi(word); err == nil {
 		return time.Duration(n) * time.Second
 	}
@@ -271,6 +280,9 @@ func (e *Entry) Life() time.Duration {
 func (e *Entry) Renews() bool {
 	return e.Mode() == modeOAuth2 && e.Life() > 0 && !e.Trades()
 }
+
+// AsksAgain reports whether a token that has run out is replaced by one that is asked for as the first was.
+func (e *Entry) AsksAgain() bool { return e.Mode() == modeClientCredentials || e.signsIn() }
 
 // Trades reports whether a token is renewed against itself, while it lives.
 func (e *Entry) Trades() bool { return e.has("long_lived_token") }

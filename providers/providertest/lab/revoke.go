@@ -52,7 +52,7 @@ func (p *Provider) Revocable(u *User) (kinds []string, ok bool) {
 
 func (p *Provider) revocable(g *grant) (kinds []string, ok bool) {
 	e := p.entry
-	if e.Mode() != modeOAuth2 && e.Mode() != modeOAuth1 && e.Mode() != modeClientCredentials ||
+	if !slices.Contains([]string{modeOAuth2, modeOAuth1, modeClientCredentials, modeTwoStep, modeBill}, e.Mode()) ||
 		p.values(g).address(e.text("revocation_url")) == nil {
 		return nil, false
 	}
