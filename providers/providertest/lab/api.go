@@ -228,7 +228,7 @@ func (p *Provider) presented(q *request, g *grant, more map[string]string, addre
 	v := p.values(g)
 	want := map[string]string{}
 	switch p.entry.Mode() {
-	case modeOAuth2, modeClientCredentials, modeJWT:
+	case modeOAuth2, modeClientCredentials, modeJWT, modeMCP, modeMCPGeneric:
 		want["authorization"] = "Bearer " + g.access
 	case modeTwoStep:
 		if !p.entry.placesToken() {
@@ -313,6 +313,9 @@ func (e *Entry) Verifies() bool { return len(e.list("proxy", "verification", "en
 
 // Identifies reports whether the entry has a call that tells whose credential it is.
 func (e *Entry) Identifies() bool { return e.text("identity_endpoint") != "" }
+
+// Pings reports whether a credential is tried by asking the server for something that changes nothing.
+func (e *Entry) Pings() bool { return e.generic() }
 
 // KnowsAccount reports whether it stands in what is known anyway whose account it is.
 func (e *Entry) KnowsAccount() bool { return strings.Contains(e.text("identity_path"), "${") }

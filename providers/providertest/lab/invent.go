@@ -32,10 +32,13 @@ type User struct {
 // Client invents an integration. Its secret has characters that mean something in headers and forms.
 func (e *Entry) Client() *Client {
 	c := &Client{Settings: map[string]string{}}
-	if e.Mode() == modeOAuth2 || e.Mode() == modeOAuth1 {
+	if e.Mode() == modeOAuth2 || e.Mode() == modeOAuth1 || e.Mode() == modeMCP && e.text("client_registration") == "static" {
 		c.ID, c.Secret = "client-of-"+e.Name, "s3cret+of/"+e.Name+"=%41&"
 	}
 	for _, name := range e.names("integration_config") {
+		if e.generic() && e.at("integration_config", name, "optional") == true {
+			continue // they are about a client of the integration's own, which there is not
+		}
 		if v := e.example("integration_config", name, 0); v != "" {
 			c.Settings[name] = v
 		}
@@ -66,6 +69,12 @@ func (e *Entry) User(n int) *User {
 			u.Answered[name] = v
 		case e.at("connection_config", name, "hidden") != true:
 			u.Typed[name] = v
+		}
+	}
+	if e.generic() {
+		u.Typed["mcp_server_url"] = e.serverAddress(n)
+		if n%2 == 0 {
+			u.Scopes = append(e.challengeScopes(), "offline_access")
 		}
 	}
 	for _, told := range [][]string{e.list("token_response_metadata"), e.list("redirect_uri_metadata"), e.names("post_connection", "capture")} {

@@ -82,7 +82,7 @@ func (r *run) connects(users ...*lab.User) error {
 			if err := r.connect(u); err != nil {
 				return err
 			}
-			return r.sent(r.connecting()...)
+			return r.sent(r.connecting(u)...)
 		})
 		if err != nil {
 			return err
@@ -102,7 +102,7 @@ func (r *run) connects(users ...*lab.User) error {
 
 // confirms has the broker ask the provider whether a credential works.
 func (r *run) confirms(u *lab.User) error {
-	if !r.entry.Verifies() && !r.entry.Identifies() {
+	if !r.entry.Verifies() && !r.entry.Identifies() && !r.entry.Pings() {
 		return nil
 	}
 	h, err := r.site.Broker.VerifyConnection(r.t.Context(), r.who, r.refs[u])
@@ -141,13 +141,16 @@ func (r *run) asks() bool {
 }
 
 // connecting lists the requests that a new connection takes.
-func (r *run) connecting() []string {
+func (r *run) connecting(u *lab.User) []string {
 	e := r.entry
-	var out []string
+	out := e.Finding(u)
+	if e.Registers(u) && (u.N == 0 || len(out) > 0) { // one client does for all who sign in at one server
+		out = append(out, lab.Register)
+	}
 	switch e.Mode() {
 	case "OAUTH1":
 		out = append(out, lab.Prepare, lab.Exchange)
-	case "OAUTH2", "OAUTH2_CC", "TWO_STEP", "BILL":
+	case "OAUTH2", "OAUTH2_CC", "TWO_STEP", "BILL", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
 		out = append(out, lab.Exchange)
 	}
 	if e.Trades() {
@@ -174,7 +177,7 @@ func (r *run) call() string {
 }
 
 // renewal lists the requests that the use of a connection takes whose token has run out.
-func (r *run) renewal(first bool) []string {
+func (r *run) renewal(u *lab.User, first bool) []string {
 	switch e := r.entry; {
 	case e.Trades():
 		return []string{lab.Trade, r.call()}
@@ -185,14 +188,14 @@ func (r *run) renewal(first bool) []string {
 	case !e.TellsLife() && first: // it is found out by trying
 		return []string{r.call(), lab.Stale, lab.Refresh, r.call()}
 	}
-	return []string{lab.Refresh, r.call()}
+	return append(r.entry.Finding(u), lab.Refresh, r.call())
 }
 
 // renews lets the tokens run out and uses the connections again.
 func (r *run) renews(users ...*lab.User) error {
 	r.passes()
 	for _, u := range users {
-		err := r.step("renew", func() error { return errors.Join(r.uses(u, true), r.sent(r.renewal(true)...)) })
+		err := r.step("renew", func() error { return errors.Join(r.uses(u, true), r.sent(r.renewal(u, true)...)) })
 		if err != nil {
 			return err
 		}
@@ -235,7 +238,7 @@ func (r *run) loses(lost, other *lab.User) error {
 		return err
 	}
 	return r.step("use the other connection", func() error {
-		if err := errors.Join(r.uses(other, false), r.sent(r.renewal(false)...)); err != nil {
+		if err := errors.Join(r.uses(other, false), r.sent(r.renewal(other, false)...)); err != nil {
 			return err
 		}
 		c, err := r.connection(other)
@@ -298,24 +301,13 @@ func (r *run) ends(lost, other *lab.User) error {
 // the list, and is driven from then on.
 var unusable = map[string]string{
 	"adp":                     "client certificates",
-	"asana-mcp":               "MCP_OAUTH2",
-	"attio-mcp":               "MCP_OAUTH2",
 	"aws-sigv4":               "AWS_SIGV4",
-	"canva-mcp":               "MCP_OAUTH2",
-	"custom-mcp":              "MCP servers",
 	"github-app":              "APP",
 	"github-app-oauth":        "CUSTOM",
-	"hubspot-mcp":             "MCP_OAUTH2",
-	"linear-mcp":              "MCP_OAUTH2",
-	"mcp-generic":             "MCP servers",
 	"netsuite-tba":            "TBA",
-	"notion-mcp":              "MCP_OAUTH2",
 	"okta-cc":                 "private_key_jwt",
 	"okta-client-credentials": "private_key_jwt",
 	"revolut-business":        "private_key_jwt",
-	"slack-mcp":               "MCP_OAUTH2",
-	"supabase-mcp-oauth":      "MCP_OAUTH2",
-	"vercel-mcp":              "MCP_OAUTH2",
 }
 
 // checkUnusable compares an entry with the list.

@@ -26,11 +26,16 @@ const (
 	modeTwoStep           = "TWO_STEP"
 	modeJWT               = "JWT"
 	modeBill              = "BILL"
+	modeMCP               = "MCP_OAUTH2"
+	modeMCPGeneric        = "MCP_OAUTH2_GENERIC"
 )
 
 // Modes lists the modes that are played.
 func Modes() []string {
-	return []string{modeOAuth2, modeOAuth1, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeBill}
+	return []string{
+		modeOAuth2, modeOAuth1, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeBill,
+		modeMCP, modeMCPGeneric,
+	}
 }
 
 // The kinds of request that [Provider.Requests] tells.
@@ -44,6 +49,10 @@ const (
 	Revoke   = "revoke"
 	Call     = "call"  // of the API, through the proxy
 	Stale    = "stale" // one with a credential that is no longer good
+
+	Challenge = "challenge" // of a server, for what it wants
+	Metadata  = "metadata"
+	Register  = "register" // of a client
 )
 
 // Provider plays the provider of an entry for one integration. It is safe for concurrent use.
@@ -61,12 +70,17 @@ type Provider struct {
 	ending  *grant            // whose revocation is expected; nil: anybody's
 	serial  int
 	nonces  map[string]bool
+
+	clients   map[string]*registered   // that were made here, by id
+	redirects map[string]string        // the servers that send browsers back there
+	fetch     func(path string) []byte // reads a document of the broker's
 }
 
 // grant is what a user gave, and the tokens that came of it.
 type grant struct {
 	user      *User
-	good      bool // the provider accepts it
+	of        *registered // the client that it was given to; nil: the integration's, or the user's own
+	good      bool        // the provider accepts it
 	challenge string
 	redirect  string
 	nonce     string
@@ -84,7 +98,8 @@ type grant struct {
 // New plays the provider of an entry. callback is the address that browsers come back to, which may have a further segment.
 func New(e *Entry, c *Client, callback string, now func() time.Time) *Provider {
 	return &Provider{
-		entry: e, client: c, callback: callback, now: now, pending: map[string]*grant{}, nonces: map[string]bool{},
+		entry: e.playable(), client: c, callback: callback, now: now, pending: map[string]*grant{}, nonces: map[string]bool{},
+		clients: map[string]*registered{}, redirects: map[string]string{},
 	}
 }
 
@@ -173,6 +188,7 @@ type request struct {
 // reply is an answer to it. A map is written as JSON, unless the kind says that it is a form.
 type reply struct {
 	status int
+	header map[string]string
 	form   bool
 	body   map[string]any
 }
@@ -185,7 +201,7 @@ func (p *Provider) take(r *http.Request) (*request, error) {
 // Serve answers a request that the broker makes by itself.
 func (p *Provider) Serve(w http.ResponseWriter, r *http.Request) {
 	p.serve(w, r, func(q *request) *reply {
-		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.signIn, p.trade, p.calls} {
+		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.signIn, p.register, p.discovery, p.trade, p.calls} {
 			if out := answer(q); out != nil {
 				return out
 			}
@@ -206,6 +222,9 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request, answer func(*re
 		p.fault("the body cannot be read: %v", err)
 	}
 	out := answer(q)
+	for name, v := range out.header {
+		w.Header().Set(name, v)
+	}
 	if out.form {
 		form := url.Values{}
 		for name, v := range out.body {
@@ -230,7 +249,14 @@ func (p *Provider) note(kind string) { p.done = append(p.done, kind) }
 
 // values gives what templates know once a grant is made.
 func (p *Provider) values(g *grant) values {
-	v := p.entry.typed(p.client, g.user)
+	c := p.client
+	if g.of != nil {
+		c = &Client{ID: g.of.ID, Secret: g.of.Secret, Settings: p.client.Settings}
+	}
+	v := p.entry.typed(c, g.user)
+	if p.entry.generic() {
+		v["lab.issuer"] = p.entry.issuerOf(g.user.N)
+	}
 	for name, value := range g.user.Answered {
 		if p.entry.has("post_connection", "capture", name) && !g.told {
 			continue
@@ -264,8 +290,11 @@ func (e *Entry) Life() time.Duration {
 	if word == "never" || e.Mode() == modeOAuth1 {
 		return 0
 	}
-	if e.MakesTokens() {
+	switch {
+	case e.MakesTokens():
 		return e.ownLife()
+	case e.generic():
+		return 25 * time.Hour // so that its metadata is looked at again
 	}
 	if life := e.milliseconds("token_expires_in_ms"); life > 0 {
 		return life
@@ -278,7 +307,7 @@ func (e *Entry) Life() time.Duration {
 
 // Renews reports whether the provider gives refresh tokens, and Trades whether it renews a token against itself.
 func (e *Entry) Renews() bool {
-	return e.Mode() == modeOAuth2 && e.Life() > 0 && !e.Trades()
+	return (e.Mode() == modeOAuth2 || e.isMCP()) && e.Life() > 0 && !e.Trades()
 }
 
 // AsksAgain reports whether a token that has run out is replaced by one that is asked for as the first was.

@@ -86,6 +86,7 @@ func (b *bench) begin(t *testing.T, key string, entry *lab.Entry) (*run, error) 
 		provider: lab.New(entry, client, apitest.PublicURL+broker.CallbackPath, b.site.Now),
 		refs:     map[*lab.User]broker.ConnectionRef{}, ids: map[*lab.User]broker.ConnectionID{},
 	}
+	r.provider.Fetches(func(path string) []byte { return b.site.Send(t, http.MethodGet, path, "").Body.Bytes() })
 	b.playing.Store(r.provider)
 	_, err := b.site.Broker.CreateIntegration(t.Context(), r.who, broker.IntegrationInput{
 		Key: key, Provider: key, ClientID: client.ID, ClientSecret: broker.NewSecret(client.Secret), Settings: client.Settings, Hosts: client.Hosts,
