@@ -35,6 +35,9 @@ func (e *Entry) Client() *Client {
 	if e.Mode() == modeOAuth2 || e.Mode() == modeOAuth1 || e.Mode() == modeMCP && e.text("client_registration") == "static" {
 		c.ID, c.Secret = "client-of-"+e.Name, "s3cret+of/"+e.Name+"=%41&"
 	}
+	if e.assertsKey() && c.ID != "" {
+		c.Secret = privatePEM(keys[keyOfClient].rsa(), keyOfClient)
+	}
 	for _, name := range e.names("integration_config") {
 		if e.generic() && e.at("integration_config", name, "optional") == true {
 			continue // they are about a client of the integration's own, which there is not
@@ -71,6 +74,9 @@ func (e *Entry) User(n int) *User {
 			u.Typed[name] = v
 		}
 	}
+	if own := u.Typed["oauth_scopes"]; own != "" {
+		u.Scopes = strings.Split(own, ",")
+	}
 	if e.generic() {
 		u.Typed["mcp_server_url"] = e.serverAddress(n)
 		if n%2 == 0 {
@@ -96,6 +102,9 @@ func (e *Entry) User(n int) *User {
 // credentialNames lists what users are asked for, by the mode or by the entry.
 func (e *Entry) credentialNames() []string {
 	names := e.names("credentials")
+	if e.assertsKey() && e.Mode() == modeClientCredentials {
+		return names // a key takes the secret's place
+	}
 	for _, name := range map[string][]string{
 		modeAPIKey: {"apiKey"}, modeBasic: {"username", "password"}, modeClientCredentials: {"client_id", "client_secret"},
 		modeBill: {"username", "password", "organization_id", "dev_key"},
@@ -127,6 +136,8 @@ func (e *Entry) invented(section, name string, n int) string {
 	_, _ = h.Write([]byte(e.Name + " " + name))
 	draw := rand.New(rand.NewPCG(h.Sum64(), uint64(n))) //nolint:gosec // the same in each run, so that a failure can be seen again
 	switch {
+	case section == "credentials" && name == "client_private_key" && e.assertsKey():
+		return clientJWK(n)
 	case section == "credentials" && e.text("token", "signing_key") == "${credentials."+name+"}" && e.text("signature", "protocol") == "RSA":
 		return privatePEM(keys[n].rsa(), n)
 	case e.has(section, name, "enum"):

@@ -300,14 +300,11 @@ func (r *run) ends(lost, other *lab.User) error {
 // unusable lists the entries that cannot be used yet, with a word of the reason. One that can be used by now has to leave
 // the list, and is driven from then on.
 var unusable = map[string]string{
-	"adp":                     "client certificates",
-	"aws-sigv4":               "AWS_SIGV4",
-	"github-app":              "APP",
-	"github-app-oauth":        "CUSTOM",
-	"netsuite-tba":            "TBA",
-	"okta-cc":                 "private_key_jwt",
-	"okta-client-credentials": "private_key_jwt",
-	"revolut-business":        "private_key_jwt",
+	"adp":              "client certificates",
+	"aws-sigv4":        "AWS_SIGV4",
+	"github-app":       "APP",
+	"github-app-oauth": "CUSTOM",
+	"netsuite-tba":     "TBA",
 }
 
 // checkUnusable compares an entry with the list.

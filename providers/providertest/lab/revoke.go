@@ -154,13 +154,20 @@ func (p *Provider) revocationBody(q *request, g *grant, want map[string]string, 
 		}
 		return ""
 	}
+	got := p.params(q, format)
 	if c := p.prover(g); p.proof(g) == "body" {
 		want["client_id"] = c.id
-		if c.how != "none" {
+		switch c.how {
+		case keyAuth:
+			if problem := p.asserts(q, got, c); problem != "" {
+				return "the client's assertion: " + problem
+			}
+		case "none":
+		default:
 			want["client_secret"] = c.secret
 		}
 	}
-	return differences(want, p.params(q, format))
+	return differences(want, got)
 }
 
 func (p *Provider) revocationHeaders(q *request, g *grant, v values) string {

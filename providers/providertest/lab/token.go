@@ -102,7 +102,10 @@ func (p *Provider) rename(params map[string]string) {
 }
 
 // prover is a client that has to prove itself, and how.
-type prover struct{ id, secret, how string }
+type prover struct {
+	id, secret, how string
+	key             int // which one it signs with
+}
 
 // prover gives the client of a grant: the user's own, the one that a server made, or the integration's.
 func (p *Provider) prover(g *grant) prover {
@@ -112,11 +115,11 @@ func (p *Provider) prover(g *grant) prover {
 	}
 	switch {
 	case g.user.Credentials["client_id"] != "":
-		return prover{g.user.Credentials["client_id"], g.user.Credentials["client_secret"], how}
+		return prover{g.user.Credentials["client_id"], g.user.Credentials["client_secret"], how, g.user.N}
 	case g.of != nil:
-		return prover{g.of.ID, g.of.Secret, g.of.auth}
+		return prover{g.of.ID, g.of.Secret, g.of.auth, keyOfClient}
 	}
-	return prover{p.client.ID, p.client.Secret, how}
+	return prover{p.client.ID, p.client.Secret, how, keyOfClient}
 }
 
 // proves checks how a client proves itself, and takes its parameters away.
@@ -127,6 +130,13 @@ func (p *Provider) proves(q *request, params map[string]string, c prover) {
 	delete(params, "client_id")
 	delete(params, "client_secret")
 	switch c.how {
+	case keyAuth:
+		if inBody && givenID != c.id || secretInBody || q.header.Get("Authorization") != "" {
+			p.fault("a client with a key gives its id at most, beside what it has signed")
+		}
+		if problem := p.asserts(q, params, c); problem != "" {
+			p.fault("the client's assertion: %s", problem)
+		}
 	case "client_secret_basic":
 		// RFC 6749 section 2.3.1: both halves are encoded as in a form.
 		user, err := url.QueryUnescape(user)
@@ -255,6 +265,9 @@ func (p *Provider) rotates(g *grant) bool {
 func (p *Provider) grantClient(q *request, params map[string]string) *reply {
 	p.note(Exchange)
 	id := params["client_id"]
+	if t := readJWS(params["client_assertion"]); t != nil {
+		id, _ = t.claims["sub"].(string)
+	}
 	if user, _, ok := (&http.Request{Header: q.header}).BasicAuth(); ok {
 		id, _ = url.QueryUnescape(user)
 	}
