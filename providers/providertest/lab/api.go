@@ -228,7 +228,7 @@ func (p *Provider) presented(q *request, g *grant, more map[string]string, addre
 	v := p.values(g)
 	want := map[string]string{}
 	switch p.entry.Mode() {
-	case modeOAuth2, modeClientCredentials, modeJWT, modeMCP, modeMCPGeneric:
+	case modeOAuth2, modeClientCredentials, modeJWT, modeMCP, modeMCPGeneric, modeApp:
 		want["authorization"] = "Bearer " + g.access
 	case modeTwoStep:
 		if !p.entry.placesToken() {
@@ -269,7 +269,7 @@ func (p *Provider) presented(q *request, g *grant, more map[string]string, addre
 	if problem := differences(inQuery, got); problem != "" {
 		return "query: " + problem
 	}
-	if p.entry.Mode() == modeOAuth1 {
+	if p.entry.Mode() == modeOAuth1 || p.entry.Mode() == modeTBA {
 		return p.signed(q, g)
 	}
 	if problem := p.headersAre(q, want, v); problem != "" || !p.entry.MakesTokens() {

@@ -26,6 +26,9 @@ func (p *Provider) Authorize(raw string, u *User) (*url.URL, error) {
 	if p.entry.Mode() == modeOAuth1 {
 		return p.authorize1(got, u)
 	}
+	if p.entry.Mode() == modeApp {
+		return p.install(got, u)
+	}
 	client := p.visitor(u, got[p.renamed("client_id")])
 	if client == nil {
 		return nil, fmt.Errorf("authorization page: nobody knows the client")

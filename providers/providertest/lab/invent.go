@@ -32,10 +32,13 @@ type User struct {
 // Client invents an integration. Its secret has characters that mean something in headers and forms.
 func (e *Entry) Client() *Client {
 	c := &Client{Settings: map[string]string{}}
-	if e.Mode() == modeOAuth2 || e.Mode() == modeOAuth1 || e.Mode() == modeMCP && e.text("client_registration") == "static" {
+	if slices.Contains([]string{modeOAuth2, modeOAuth1, modeTBA, modeApp}, e.Mode()) || e.Mode() == modeMCP && e.text("client_registration") == "static" {
 		c.ID, c.Secret = "client-of-"+e.Name, "s3cret+of/"+e.Name+"=%41&"
 	}
-	if e.assertsKey() && c.ID != "" {
+	if e.Mode() == modeApp {
+		c.Settings["app_link"] = e.example("connection_config", "appPublicLink", 0)
+	}
+	if e.assertsKey() && c.ID != "" || e.Mode() == modeApp {
 		c.Secret = privatePEM(keys[keyOfClient].rsa(), keyOfClient)
 	}
 	for _, name := range e.names("integration_config") {
@@ -73,6 +76,10 @@ func (e *Entry) User(n int) *User {
 		case e.at("connection_config", name, "hidden") != true:
 			u.Typed[name] = v
 		}
+	}
+	if e.Mode() == modeApp {
+		u.Answered["installation_id"], u.Answered["account_id"] = "1234567"+strconv.Itoa(n+1), "100"+strconv.Itoa(n)
+		delete(u.Answered, "appPublicLink") // the integration knows it
 	}
 	if own := u.Typed["oauth_scopes"]; own != "" {
 		u.Scopes = strings.Split(own, ",")
@@ -217,6 +224,9 @@ func (e *Entry) typed(c *Client, u *User) values {
 	}
 	for name, value := range u.Typed {
 		v["connectionConfig."+name] = value
+	}
+	if link := c.Settings["app_link"]; link != "" {
+		v["connectionConfig.appPublicLink"] = link
 	}
 	for _, name := range e.names("credentials") {
 		if e.has("credentials", name, "default_value") {

@@ -150,6 +150,8 @@ func (r *run) connecting(u *lab.User) []string {
 	switch e.Mode() {
 	case "OAUTH1":
 		out = append(out, lab.Prepare, lab.Exchange)
+	case "APP":
+		out = append(out, lab.Look, lab.Exchange)
 	case "OAUTH2", "OAUTH2_CC", "TWO_STEP", "BILL", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
 		out = append(out, lab.Exchange)
 	}
@@ -302,9 +304,7 @@ func (r *run) ends(lost, other *lab.User) error {
 var unusable = map[string]string{
 	"adp":              "client certificates",
 	"aws-sigv4":        "AWS_SIGV4",
-	"github-app":       "APP",
 	"github-app-oauth": "CUSTOM",
-	"netsuite-tba":     "TBA",
 }
 
 // checkUnusable compares an entry with the list.

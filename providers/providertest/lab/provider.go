@@ -26,6 +26,8 @@ const (
 	modeTwoStep           = "TWO_STEP"
 	modeJWT               = "JWT"
 	modeBill              = "BILL"
+	modeTBA               = "TBA"
+	modeApp               = "APP"
 	modeMCP               = "MCP_OAUTH2"
 	modeMCPGeneric        = "MCP_OAUTH2_GENERIC"
 )
@@ -34,7 +36,7 @@ const (
 func Modes() []string {
 	return []string{
 		modeOAuth2, modeOAuth1, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeBill,
-		modeMCP, modeMCPGeneric,
+		modeMCP, modeMCPGeneric, modeTBA, modeApp,
 	}
 }
 
@@ -53,6 +55,8 @@ const (
 	Challenge = "challenge" // of a server, for what it wants
 	Metadata  = "metadata"
 	Register  = "register" // of a client
+
+	Look = "look" // at an installation
 )
 
 // Provider plays the provider of an entry for one integration. It is safe for concurrent use.
@@ -108,8 +112,11 @@ func (p *Provider) Admit(u *User, good bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := &grant{user: u, good: good, spent: map[string]bool{}, asked: u.Scopes}
-	if p.entry.Mode() == modeAPIKey {
+	switch p.entry.Mode() {
+	case modeAPIKey:
 		g.access = u.Credentials["apiKey"]
+	case modeTBA:
+		g.access, g.secret = u.Credentials["token_id"], u.Credentials["token_secret"]
 	}
 	p.grants = append(p.grants, g)
 }
@@ -201,7 +208,7 @@ func (p *Provider) take(r *http.Request) (*request, error) {
 // Serve answers a request that the broker makes by itself.
 func (p *Provider) Serve(w http.ResponseWriter, r *http.Request) {
 	p.serve(w, r, func(q *request) *reply {
-		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.signIn, p.register, p.discovery, p.trade, p.calls} {
+		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.signIn, p.register, p.discovery, p.app, p.trade, p.calls} {
 			if out := answer(q); out != nil {
 				return out
 			}
@@ -311,7 +318,9 @@ func (e *Entry) Renews() bool {
 }
 
 // AsksAgain reports whether a token that has run out is replaced by one that is asked for as the first was.
-func (e *Entry) AsksAgain() bool { return e.Mode() == modeClientCredentials || e.signsIn() }
+func (e *Entry) AsksAgain() bool {
+	return e.Mode() == modeClientCredentials || e.Mode() == modeApp || e.signsIn()
+}
 
 // Trades reports whether a token is renewed against itself, while it lives.
 func (e *Entry) Trades() bool { return e.has("long_lived_token") }

@@ -55,7 +55,7 @@ func (p *Provider) Revocable(u *User) (kinds []string, ok bool) {
 
 func (p *Provider) revocable(g *grant) (kinds []string, ok bool) {
 	e := p.entry
-	if !slices.Contains([]string{modeOAuth2, modeOAuth1, modeClientCredentials, modeTwoStep, modeBill, modeMCP, modeMCPGeneric}, e.Mode()) ||
+	if !slices.Contains([]string{modeOAuth2, modeOAuth1, modeClientCredentials, modeTwoStep, modeBill, modeMCP, modeMCPGeneric, modeApp}, e.Mode()) ||
 		e.generic() && g.user.N%2 == 1 ||
 		p.values(g).address(e.text("revocation_url")) == nil {
 		return nil, false

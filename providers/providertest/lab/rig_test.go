@@ -156,6 +156,9 @@ func (r *run) signIn(who broker.Actor, u *lab.User, in broker.ConnectInput) (*br
 		return nil, err
 	}
 	own := strings.TrimPrefix(strings.TrimPrefix(back.Path, broker.CallbackPath), "/")
+	if back.Path == broker.AppCallbackPath {
+		own = ""
+	}
 	return r.site.Broker.FinishFlow(ctx, broker.Callback{Query: back.Query(), Integration: own, Browser: started.Browser})
 }
 
@@ -183,7 +186,7 @@ func (r *run) reads(u *lab.User) error {
 		return errors.New("the credential is not the one that was issued")
 	}
 	for name, v := range u.Credentials {
-		if name != "apiKey" && got.Material.Details[name].Reveal() != v {
+		if kept := keptAs(r.entry.Mode(), name); kept != "" && got.Material.Details[kept].Reveal() != v {
 			return fmt.Errorf("the credential %s is not the one that was typed", name)
 		}
 	}
@@ -200,6 +203,17 @@ func (r *run) reads(u *lab.User) error {
 		return fmt.Errorf("the account is %q, not %q", account, want)
 	}
 	return err
+}
+
+// keptAs is under which name what was typed is kept beside the token; "": it is the token.
+func keptAs(mode, name string) string {
+	switch {
+	case name == "apiKey", mode == "TBA" && name == "token_id":
+		return ""
+	case mode == "TBA" && strings.HasSuffix(name, "_override"):
+		return strings.TrimPrefix(strings.TrimSuffix(name, "_override"), "oauth_")
+	}
+	return name
 }
 
 // calls makes a call through the proxy.
