@@ -234,6 +234,11 @@ func (p *Provider) presented(q *request, g *grant, more map[string]string, addre
 		if !p.entry.placesToken() {
 			want["authorization"] = "Bearer " + g.access
 		}
+	case modeAWS:
+		if g.session == nil {
+			return "there is no session"
+		}
+		want["x-amz-security-token"], want["authorization"] = g.access, anything
 	case modeBasic:
 		pair := v["credentials.username"] + ":" + v["credentials.password"]
 		want["authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
@@ -272,10 +277,16 @@ func (p *Provider) presented(q *request, g *grant, more map[string]string, addre
 	if p.entry.Mode() == modeOAuth1 || p.entry.Mode() == modeTBA {
 		return p.signed(q, g)
 	}
-	if problem := p.headersAre(q, want, v); problem != "" || !p.entry.MakesTokens() {
+	problem := p.headersAre(q, want, v)
+	switch {
+	case problem != "":
 		return problem
+	case p.entry.MakesTokens():
+		return p.ownVouches(g, g.access)
+	case p.entry.Mode() == modeAWS:
+		return p.sigv4(q, g.session, p.client.Settings["service"], g.user.Answered["region"])
 	}
-	return p.ownVouches(g, g.access)
+	return ""
 }
 
 // placesToken reports whether the entry says itself where a token goes.
@@ -315,7 +326,8 @@ func (e *Entry) Verifies() bool { return len(e.list("proxy", "verification", "en
 func (e *Entry) Identifies() bool { return e.text("identity_endpoint") != "" }
 
 // Pings reports whether a credential is tried by asking the server for something that changes nothing.
-func (e *Entry) Pings() bool { return e.generic() }
+// So is one that signs by asking in whose name it speaks.
+func (e *Entry) Pings() bool { return e.generic() || e.Mode() == modeAWS }
 
 // KnowsAccount reports whether it stands in what is known anyway whose account it is.
 func (e *Entry) KnowsAccount() bool { return strings.Contains(e.text("identity_path"), "${") }

@@ -45,6 +45,10 @@ func (e *Entry) Client() *Client {
 		if e.generic() && e.at("integration_config", name, "optional") == true {
 			continue // they are about a client of the integration's own, which there is not
 		}
+		if field := e.text("integration_config", name, "visible_when", "field"); field != "" &&
+			e.example("integration_config", field, 0) != e.text("integration_config", name, "visible_when", "equals") {
+			continue
+		}
 		if v := e.example("integration_config", name, 0); v != "" {
 			c.Settings[name] = v
 		}
@@ -81,6 +85,18 @@ func (e *Entry) User(n int) *User {
 		u.Answered["installation_id"], u.Answered["account_id"] = "1234567"+strconv.Itoa(n+1), "100"+strconv.Itoa(n)
 		delete(u.Answered, "appPublicLink") // the integration knows it
 	}
+	for _, name := range e.credentialNames() {
+		hidden, optional := e.at("credentials", name, "hidden") == true, e.at("credentials", name, "optional") == true
+		if !hidden && !(optional && n%2 == 1) { // some leave out what they may
+			u.Credentials[name] = e.invented("credentials", name, n)
+		}
+	}
+	if e.Mode() == modeAWS {
+		u.Answered["role_arn"] = u.Credentials["role_arn"]
+		if u.Answered["region"] = u.Credentials["region"]; u.Answered["region"] == "" {
+			u.Answered["region"] = e.example("integration_config", "defaultRegion", 0)
+		}
+	}
 	if own := u.Typed["oauth_scopes"]; own != "" {
 		u.Scopes = strings.Split(own, ",")
 	}
@@ -95,12 +111,6 @@ func (e *Entry) User(n int) *User {
 			if u.Answered[name] == "" && u.Typed[name] == "" {
 				u.Answered[name] = "told-" + strings.ReplaceAll(name, ".", "-") + "-" + strconv.Itoa(n)
 			}
-		}
-	}
-	for _, name := range e.credentialNames() {
-		hidden, optional := e.at("credentials", name, "hidden") == true, e.at("credentials", name, "optional") == true
-		if !hidden && !(optional && n%2 == 1) { // some leave out what they may
-			u.Credentials[name] = e.invented("credentials", name, n)
 		}
 	}
 	return u

@@ -152,13 +152,13 @@ func (r *run) connecting(u *lab.User) []string {
 		out = append(out, lab.Prepare, lab.Exchange)
 	case "APP":
 		out = append(out, lab.Look, lab.Exchange)
-	case "OAUTH2", "OAUTH2_CC", "TWO_STEP", "BILL", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
+	case "OAUTH2", "OAUTH2_CC", "TWO_STEP", "BILL", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC", "AWS_SIGV4":
 		out = append(out, lab.Exchange)
 	}
 	if e.Trades() {
 		out = append(out, lab.Trade)
 	}
-	if !r.facts().Interactive && (e.Verifies() || e.Identifies()) {
+	if !r.facts().Interactive && (e.Verifies() || e.Identifies() || e.Pings()) {
 		out = append(out, lab.Ask)
 	}
 	if e.AsksAfter() {
@@ -303,7 +303,6 @@ func (r *run) ends(lost, other *lab.User) error {
 // the list, and is driven from then on.
 var unusable = map[string]string{
 	"adp":              "client certificates",
-	"aws-sigv4":        "AWS_SIGV4",
 	"github-app-oauth": "CUSTOM",
 }
 

@@ -28,6 +28,7 @@ const (
 	modeBill              = "BILL"
 	modeTBA               = "TBA"
 	modeApp               = "APP"
+	modeAWS               = "AWS_SIGV4"
 	modeMCP               = "MCP_OAUTH2"
 	modeMCPGeneric        = "MCP_OAUTH2_GENERIC"
 )
@@ -36,7 +37,7 @@ const (
 func Modes() []string {
 	return []string{
 		modeOAuth2, modeOAuth1, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeBill,
-		modeMCP, modeMCPGeneric, modeTBA, modeApp,
+		modeMCP, modeMCPGeneric, modeTBA, modeApp, modeAWS,
 	}
 }
 
@@ -77,6 +78,7 @@ type Provider struct {
 
 	clients   map[string]*registered   // that were made here, by id
 	redirects map[string]string        // the servers that send browsers back there
+	trusted   map[*User]string         // the external ids that roles ask for
 	fetch     func(path string) []byte // reads a document of the broker's
 }
 
@@ -91,6 +93,7 @@ type grant struct {
 	access    string
 	refresh   string
 	secret    string          // of the token (OAuth 1.0)
+	session   *session        // that signs requests (AWS)
 	spent     map[string]bool // access and refresh tokens that were replaced
 	expires   time.Time       // zero: never
 	asked     []string        // scopes
@@ -103,7 +106,7 @@ type grant struct {
 func New(e *Entry, c *Client, callback string, now func() time.Time) *Provider {
 	return &Provider{
 		entry: e.playable(), client: c, callback: callback, now: now, pending: map[string]*grant{}, nonces: map[string]bool{},
-		clients: map[string]*registered{}, redirects: map[string]string{},
+		clients: map[string]*registered{}, redirects: map[string]string{}, trusted: map[*User]string{},
 	}
 }
 
@@ -196,6 +199,7 @@ type request struct {
 type reply struct {
 	status int
 	header map[string]string
+	xml    string // in place of what body holds
 	form   bool
 	body   map[string]any
 }
@@ -208,7 +212,7 @@ func (p *Provider) take(r *http.Request) (*request, error) {
 // Serve answers a request that the broker makes by itself.
 func (p *Provider) Serve(w http.ResponseWriter, r *http.Request) {
 	p.serve(w, r, func(q *request) *reply {
-		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.signIn, p.register, p.discovery, p.app, p.trade, p.calls} {
+		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.signIn, p.register, p.discovery, p.app, p.sts, p.trade, p.calls} {
 			if out := answer(q); out != nil {
 				return out
 			}
@@ -240,6 +244,12 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request, answer func(*re
 		w.Header().Set("Content-Type", formType)
 		w.WriteHeader(out.status)
 		_, _ = io.WriteString(w, form.Encode())
+		return
+	}
+	if out.xml != "" {
+		w.Header().Set("Content-Type", "text/xml")
+		w.WriteHeader(out.status)
+		_, _ = io.WriteString(w, out.xml)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -319,7 +329,7 @@ func (e *Entry) Renews() bool {
 
 // AsksAgain reports whether a token that has run out is replaced by one that is asked for as the first was.
 func (e *Entry) AsksAgain() bool {
-	return e.Mode() == modeClientCredentials || e.Mode() == modeApp || e.signsIn()
+	return e.signsIn() || slices.Contains([]string{modeClientCredentials, modeApp, modeAWS}, e.Mode())
 }
 
 // Trades reports whether a token is renewed against itself, while it lives.

@@ -126,6 +126,13 @@ func (r *run) connect(u *lab.User) error {
 	if err != nil {
 		return err
 	}
+	form, err := r.site.Broker.ConnectForm(r.t.Context(), who, r.key)
+	if err != nil {
+		return err
+	}
+	if form.Assigned != nil {
+		r.provider.Trusts(u, form.Assigned.Value)
+	}
 	fields := map[string]string{}
 	for name, v := range u.Typed {
 		fields["connection_config."+name] = v
