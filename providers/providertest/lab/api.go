@@ -278,6 +278,9 @@ func (p *Provider) presented(q *request, g *grant, more map[string]string, addre
 		return p.signed(q, g)
 	}
 	problem := p.headersAre(q, want, v)
+	if problem == "" {
+		problem = p.shown(q, g)
+	}
 	switch {
 	case problem != "":
 		return problem

@@ -155,6 +155,10 @@ func (e *Entry) invented(section, name string, n int) string {
 	switch {
 	case section == "credentials" && name == "client_private_key" && e.assertsKey():
 		return clientJWK(n)
+	case section == "credentials" && name == "client_private_key" && e.wantsCertificate():
+		return privatePEM(keys[n].ec(), n)
+	case section == "credentials" && name == "client_certificate" && e.wantsCertificate():
+		return certificate(n)
 	case section == "credentials" && e.text("token", "signing_key") == "${credentials."+name+"}" && e.text("signature", "protocol") == "RSA":
 		return privatePEM(keys[n].rsa(), n)
 	case e.has(section, name, "enum"):

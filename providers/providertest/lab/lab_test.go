@@ -302,7 +302,6 @@ func (r *run) ends(lost, other *lab.User) error {
 // unusable lists the entries that cannot be used yet, with a word of the reason. One that can be used by now has to leave
 // the list, and is driven from then on.
 var unusable = map[string]string{
-	"adp":              "client certificates",
 	"github-app-oauth": "CUSTOM",
 }
 

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -193,6 +194,8 @@ type request struct {
 	url    *url.URL
 	header http.Header
 	body   []byte
+
+	certificates []*x509.Certificate // that the client showed, its own first
 }
 
 // reply is an answer to it. A map is written as JSON, unless the kind says that it is a form.
@@ -206,7 +209,11 @@ type reply struct {
 
 func (p *Provider) take(r *http.Request) (*request, error) {
 	body, err := io.ReadAll(r.Body)
-	return &request{r.Method, r.URL, r.Header, body}, err
+	q := &request{method: r.Method, url: r.URL, header: r.Header, body: body}
+	if r.TLS != nil {
+		q.certificates = r.TLS.PeerCertificates
+	}
+	return q, err
 }
 
 // Serve answers a request that the broker makes by itself.

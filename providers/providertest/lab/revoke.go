@@ -115,6 +115,9 @@ func (p *Provider) revokes(q *request, g *grant) string {
 	if problem := p.revocationBody(q, g, want, v); problem != "" {
 		return problem
 	}
+	if problem := p.shown(q, g); problem != "" {
+		return problem
+	}
 	return p.revocationHeaders(q, g, v)
 }
 

@@ -276,6 +276,9 @@ func (p *Provider) grantClient(q *request, params map[string]string) *reply {
 			continue
 		}
 		p.proves(q, params, p.prover(g))
+		if problem := p.shown(q, g); problem != "" {
+			p.fault("token request: %s", problem)
+		}
 		want := map[string]string{}
 		p.fillIn(want, "token_params", p.values(g))
 		if len(g.asked) > 0 {
