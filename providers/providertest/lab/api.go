@@ -167,8 +167,11 @@ func (p *Provider) answerCall(q *request, what string, headers map[string]string
 
 // tokens lists the tokens that a request of a user may hold: the one that counts last, so that its problem is told.
 func (p *Provider) tokens(q *request, g *grant) []string {
-	if p.entry.MakesTokens() {
+	switch p.entry.Mode() {
+	case modeJWT:
 		return bearers(q)
+	case modeSignature:
+		return usernameTokens(q)
 	}
 	var out []string
 	for token := range g.spent {
@@ -181,8 +184,12 @@ func (p *Provider) tokens(q *request, g *grant) []string {
 
 // lives reports whether a token is the one that counts now, and has not run out.
 func (p *Provider) lives(g *grant, token string) bool {
-	if p.entry.MakesTokens() {
+	switch p.entry.Mode() {
+	case modeJWT:
 		return readJWS(token).current(p.now())
+	case modeSignature:
+		age := p.now().Sub(made(token))
+		return age >= 0 && age < p.entry.ownLife()
 	}
 	return token == g.access && (g.expires.IsZero() || p.now().Before(g.expires))
 }
@@ -230,7 +237,9 @@ func (p *Provider) presented(q *request, g *grant, more map[string]string, addre
 	switch p.entry.Mode() {
 	case modeOAuth2, modeClientCredentials, modeJWT, modeMCP, modeMCPGeneric, modeApp:
 		want["authorization"] = "Bearer " + g.access
-	case modeTwoStep:
+	case modePlugin:
+		want["authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(p.client.ID+":"+p.client.Secret))
+	case modeTwoStep, modeSignature:
 		if !p.entry.placesToken() {
 			want["authorization"] = "Bearer " + g.access
 		}

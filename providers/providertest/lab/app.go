@@ -32,6 +32,26 @@ func (p *Provider) install(got map[string]string, u *User) (*url.URL, error) {
 	return back, nil
 }
 
+// plugIn is a user who installs an app that calls with a name and a password of its own. The browser brings back what it
+// came with, and for whom the app was installed.
+// https://docs.crisp.chat/guides/rest-api/authentication/
+func (p *Provider) plugIn(got map[string]string, u *User) (*url.URL, error) {
+	if problem := differences(map[string]string{"payload": anything}, got); problem != "" {
+		return nil, fmt.Errorf("installation: %s", problem)
+	}
+	p.grants = append(p.grants, &grant{user: u, good: true, spent: map[string]bool{}})
+	back, err := url.Parse(p.callback)
+	if err != nil {
+		return nil, fmt.Errorf("installation: callback: %w", err)
+	}
+	q := url.Values{"payload": {got["payload"]}}
+	for _, name := range p.entry.list("redirect_uri_metadata") {
+		q.Set(name, u.Answered[name])
+	}
+	back.RawQuery = q.Encode()
+	return back, nil
+}
+
 // app answers what an app asks in its own name; nil: the request is not that.
 // https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app
 func (p *Provider) app(q *request) *reply {

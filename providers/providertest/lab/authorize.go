@@ -26,8 +26,11 @@ func (p *Provider) Authorize(raw string, u *User) (*url.URL, error) {
 	if p.entry.Mode() == modeOAuth1 {
 		return p.authorize1(got, u)
 	}
-	if p.entry.Mode() == modeApp {
+	switch p.entry.Mode() {
+	case modeApp:
 		return p.install(got, u)
+	case modePlugin:
+		return p.plugIn(got, u)
 	}
 	client := p.visitor(u, got[p.renamed("client_id")])
 	if client == nil {
@@ -72,7 +75,11 @@ func (p *Provider) page(raw string, u *User) (page string, query url.Values, err
 	if err != nil {
 		return "", nil, fmt.Errorf("the browser cannot be sent off: %w", err)
 	}
-	want := p.values(&grant{user: u}).address(p.entry.text("authorization_url"))
+	template := p.entry.text("authorization_url")
+	if p.entry.Mode() == modePlugin {
+		template = p.client.Settings["app_link"]
+	}
+	want := p.values(&grant{user: u}).address(template)
 	query, ok := leadsTo(to, want)
 	if !ok {
 		return "", nil, fmt.Errorf("the browser is sent to %s%s, which is not the authorization page", hostOf(to), to.Path)

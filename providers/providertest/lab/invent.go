@@ -32,11 +32,14 @@ type User struct {
 // Client invents an integration. Its secret has characters that mean something in headers and forms.
 func (e *Entry) Client() *Client {
 	c := &Client{Settings: map[string]string{}}
-	if slices.Contains([]string{modeOAuth2, modeOAuth1, modeTBA, modeApp}, e.Mode()) || e.Mode() == modeMCP && e.text("client_registration") == "static" {
+	if slices.Contains([]string{modeOAuth2, modeOAuth1, modeTBA, modeApp, modePlugin}, e.Mode()) || e.Mode() == modeMCP && e.text("client_registration") == "static" {
 		c.ID, c.Secret = "client-of-"+e.Name, "s3cret+of/"+e.Name+"=%41&"
 	}
-	if e.Mode() == modeApp {
+	switch e.Mode() {
+	case modeApp:
 		c.Settings["app_link"] = e.example("connection_config", "appPublicLink", 0)
+	case modePlugin:
+		c.Settings["app_link"] = "https://app.lab.example/initiate/plugin/1/"
 	}
 	if e.assertsKey() && c.ID != "" || e.Mode() == modeApp {
 		c.Secret = privatePEM(keys[keyOfClient].rsa(), keyOfClient)
@@ -123,7 +126,7 @@ func (e *Entry) credentialNames() []string {
 		return names // a key takes the secret's place
 	}
 	for _, name := range map[string][]string{
-		modeAPIKey: {"apiKey"}, modeBasic: {"username", "password"}, modeClientCredentials: {"client_id", "client_secret"},
+		modeAPIKey: {"apiKey"}, modeBasic: {"username", "password"}, modeSignature: {"username", "password"}, modeClientCredentials: {"client_id", "client_secret"},
 		modeBill: {"username", "password", "organization_id", "dev_key"},
 	}[e.Mode()] {
 		if !slices.Contains(names, name) {

@@ -44,6 +44,51 @@ func TestEveryEntryWorks(t *testing.T) {
 	}
 }
 
+// ours are entries of the modes that none of the catalogue has.
+const ours = `
+lab-wsse:
+  display_name: WSSE
+  docs: https://docs.wsse.example
+  categories: [other]
+  auth_mode: SIGNATURE
+  signature: {protocol: WSSE}
+  token: {expires_in_ms: 300000}
+  proxy:
+    base_url: https://api.wsse.example/v2
+    headers: {x-wsse: "${accessToken}"}
+    verification: {method: GET, endpoints: [/settings]}
+  credentials:
+    username: {title: User, description: Of the API.}
+    password: {title: Secret, description: Of that user., secret: true}
+lab-plugin:
+  display_name: Plugin
+  docs: https://docs.plugin.example
+  categories: [other]
+  auth_mode: INSTALL_PLUGIN
+  auth_type: BASIC
+  redirect_uri_metadata: [website_id]
+  identity_path: ${connectionConfig.website_id}
+  access_token_lifetime: never
+  proxy:
+    base_url: https://api.plugin.example/v1/website/${connectionConfig.website_id}
+    headers: {x-tier: plugin}
+    verification: {method: GET, endpoints: [/]}
+`
+
+// The modes that no entry has work too.
+func TestModesWithoutAnEntryWork(t *testing.T) {
+	entries, err := lab.Read([]byte(ours))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, []byte(ours))
+	for name, entry := range entries {
+		if err := b.drive(t, name, entry); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // drive takes an entry of the broker's catalogue through all that its mode has. Behind it is the provider of entry.
 func (b *bench) drive(t *testing.T, name string, entry *lab.Entry) error {
 	t.Helper()
@@ -158,7 +203,7 @@ func (r *run) connecting(u *lab.User) []string {
 	if e.Trades() {
 		out = append(out, lab.Trade)
 	}
-	if !r.facts().Interactive && (e.Verifies() || e.Identifies() || e.Pings()) {
+	if (!r.facts().Interactive || e.Mode() == "INSTALL_PLUGIN") && (e.Verifies() || e.Identifies() || e.Pings()) {
 		out = append(out, lab.Ask)
 	}
 	if e.AsksAfter() {

@@ -119,6 +119,11 @@ var mutants = []mutant{
 	{"certificate not shown", "adp", "require_client_certificate", nil, "no certificate is shown"},
 	{"certificate in place of the secret", "adp", "token_auth_method", "none", "does not prove itself in the header"},
 	{"certificate shown to others", "onelogin", "require_client_certificate", true, "this field must be filled in"},
+	{"digest in another header", "lab-wsse", "proxy.headers", map[string]any{"authorization": "${accessToken}"}, "x-wsse is missing"},
+	{"digest thought to last", "lab-wsse", "token.expires_in_ms", 600000, "renew: "},
+	{"plugin's calls without their tier", "lab-plugin", "proxy.headers", nil, "x-tier is missing"},
+	{"plugin's calls for nobody", "lab-plugin", "proxy.base_url", "https://api.plugin.example/v1", "does not name the request GET https://api.plugin.example/v1/"},
+	{"plugin's website forgotten", "lab-plugin", "redirect_uri_metadata", nil, "connect: exchange_failed"},
 	{"server's client not registered", "linear-mcp", "client_registration", "static", "connect: not_supported"},
 	{"registered elsewhere", "attio-mcp", "registration_url", "https://app.attio.com/register", "does not name the request POST https://app.attio.com/register"},
 	{"registered for too much", "canva-mcp", "registration_params", map[string]any{"grant_types": []any{"authorization_code"}}, "registration: grant_types is not as it should be"},
@@ -139,7 +144,7 @@ var mutants = []mutant{
 
 // Each wrong entry is noticed, at the step that it breaks.
 func TestWrongEntriesAreNoticed(t *testing.T) {
-	entries, err := lab.Read(coatcheck.Catalogue)
+	entries, err := lab.Read(append([]byte(ours), coatcheck.Catalogue...))
 	if err != nil {
 		t.Fatal(err)
 	}

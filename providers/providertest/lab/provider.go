@@ -30,6 +30,8 @@ const (
 	modeTBA               = "TBA"
 	modeApp               = "APP"
 	modeAWS               = "AWS_SIGV4"
+	modeSignature         = "SIGNATURE"
+	modePlugin            = "INSTALL_PLUGIN"
 	modeMCP               = "MCP_OAUTH2"
 	modeMCPGeneric        = "MCP_OAUTH2_GENERIC"
 )
@@ -38,7 +40,7 @@ const (
 func Modes() []string {
 	return []string{
 		modeOAuth2, modeOAuth1, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeBill,
-		modeMCP, modeMCPGeneric, modeTBA, modeApp, modeAWS,
+		modeMCP, modeMCPGeneric, modeTBA, modeApp, modeAWS, modeSignature, modePlugin,
 	}
 }
 

@@ -128,6 +128,9 @@ func flat(form url.Values) map[string]any {
 // ownVouches says what is wrong with a token that a user's key should have signed.
 func (p *Provider) ownVouches(g *grant, text string) string {
 	e, v := p.entry, p.values(g)
+	if e.Mode() == modeSignature {
+		return digests(text, g.user)
+	}
 	return vouches(text, e.ownKey(v), v.object(e.at("token", "header")), v.object(e.at("token", "payload")), e.ownLife())
 }
 
@@ -224,4 +227,4 @@ func (p *Provider) Made(u *User, token string) string {
 }
 
 // MakesTokens reports whether the broker makes the tokens, and no provider is asked for them.
-func (e *Entry) MakesTokens() bool { return e.Mode() == modeJWT }
+func (e *Entry) MakesTokens() bool { return e.Mode() == modeJWT || e.Mode() == modeSignature }
