@@ -107,7 +107,7 @@ func (p *Provider) registers(q *request, u *User) *reply {
 		p.fault("registration: %s", problem)
 		return &reply{status: http.StatusBadRequest, body: map[string]any{"error": "invalid_client_metadata"}}
 	}
-	c.redirect = got.(map[string]any)["redirect_uris"].([]any)[0].(string) //nolint:errcheck // as was looked
+	c.redirect = got.(map[string]any)["redirect_uris"].([]any)[0].(string) // as was looked
 	p.bind(c.redirect, u)
 	p.serial++
 	c.ID = fmt.Sprintf("registered/%d of %s", p.serial, p.entry.Name)
