@@ -208,6 +208,9 @@ func TestInstallationsOfABackend(t *testing.T) {
 	if err != nil || got.Material.Access.Reveal() != "ghs_1" {
 		t.Fatal(err)
 	}
+	if got.Account != "12345678901234567" || got.Config["account_id"] != got.Account { // as one that was just installed
+		t.Errorf("account %q, config %v", got.Account, got.Config)
+	}
 	_, err = p.Submit(t.Context(), h, secrets("app_id", "4712", "installation_id", "77"))
 	wantInvalid(t, "another app", err, "app_id")
 	_, err = p.Submit(t.Context(), h, secrets("installation_id", "x"))

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -57,7 +58,7 @@ func (c *compiler) compileMCP() {
 		return
 	}
 	c.sendsPKCE = true // whatever the entry says
-	m := &mcpSpec{documents: e.ClientRegistration == "cimd", resource: c.template([]string{"resource"}, e.Resource)}
+	m := &mcpSpec{documents: e.ClientRegistration == "cimd", resource: c.template([]string{"resource"}, cmp.Or(e.Resource, e.AuthorizationParam.get("resource")))}
 	c.mcp = m
 	c.oneOf("client_registration", e.ClientRegistration, "dynamic", "static", "cimd")
 	if c.mode == modeMCPGeneric {

@@ -57,6 +57,7 @@ type spec struct {
 	tokenParams   []namedTemplate
 	refreshParams []namedTemplate
 	tokenAuth     tokenAuth
+	assertion     []namedTemplate // what a client's assertion claims otherwise than usual
 	sendsPKCE     bool
 
 	lengthen, relengthen *trade // nil: refresh tokens, if anything
