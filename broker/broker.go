@@ -117,6 +117,9 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 	if err := b.reload(ctx); err != nil {
 		return nil, fmt.Errorf("load the configuration: %w", err)
 	}
+	if since := b.Deployment().FillingSince; !since.IsZero() {
+		return nil, ErrFilling
+	}
 	if err := b.recover(ctx); err != nil {
 		return nil, fmt.Errorf("put right what was left half done: %w", err)
 	}

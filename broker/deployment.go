@@ -17,6 +17,8 @@ type Deployment struct {
 	PublicURL string    // of the broker that may renew; empty: likewise
 	AdoptedAt time.Time // when both were set
 	CopiedAt  time.Time // when this copy was made, which nobody has adopted since; zero: it is none
+	// FillingSince is when a transfer into the store began that has not finished: nothing is served from it. Zero: none.
+	FillingSince time.Time
 }
 
 // Pause is why nothing is renewed.
@@ -39,6 +41,9 @@ func (d *Deployment) pauseAt(publicURL string) Pause {
 	}
 	return NotPaused
 }
+
+// ErrFilling is a store that nothing may be served from yet.
+var ErrFilling = errors.New("a transfer into this database has not finished: run it again, or use another database")
 
 // DeploymentStore keeps which broker the store belongs to.
 type DeploymentStore interface {

@@ -19,6 +19,7 @@ type seen struct {
 	snapshot string // of the last look: which transactions had been committed; empty: there was none
 	at       int64  // when, on the database's clock
 	swept    int64
+	attended int64 // when this node last let itself be heard of
 	count    int64
 }
 
@@ -46,6 +47,12 @@ func (d *DB) ForeignChanges(ctx context.Context) (int64, error) {
 		s.count++
 	}
 	s.snapshot, s.at = snapshot, at
+	if gap := at - s.attended; d.serves && (gap > attendEvery.Microseconds() || gap < 0) {
+		if err := d.attend(ctx); err != nil {
+			return 0, err
+		}
+		s.attended = at
+	}
 	if at-s.swept > sweepChanges || at < s.swept {
 		s.swept = at
 		return s.count, d.forgetChanges(ctx, at-keepChanges)

@@ -80,11 +80,12 @@ func clean(args []any) []any {
 
 // Locks on what has no row, by what they are about.
 const (
-	lockSchema  int32 = iota + 1 // its migration
-	lockAPIKeys                  // the names of API keys
-	lockKeyring                  // which data key is the active one
-	lockGrant                    // a grant's hash
-	lockLine                     // a line of deliveries
+	lockSchema     int32 = iota + 1 // its migration
+	lockAPIKeys                     // the names of API keys
+	lockKeyring                     // which data key is the active one
+	lockGrant                       // a grant's hash
+	lockLine                        // a line of deliveries
+	lockDeployment                  // whose the database is
 )
 
 // lock waits for a lock that the end of the transaction gives back. Two that fall together cost each other time alone.

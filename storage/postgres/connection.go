@@ -129,7 +129,7 @@ func (d *DB) PutGrant(ctx context.Context, g *broker.Grant) error {
 	c := g.Connection
 	var number int64
 	var duplicate bool
-	err := d.change(ctx, "put grant", func(tx *conn) (err error) {
+	err := d.write(ctx, "put grant", func(tx *conn) (err error) {
 		if g.New {
 			number, err = insertConnection(tx, c)
 		} else {
@@ -185,8 +185,31 @@ func duplicated(tx *conn, number int64, grantHash []byte) (bool, error) {
 
 // CreatePending implements [broker.ConnectionStore].
 func (d *DB) CreatePending(ctx context.Context, c *broker.Connection, t broker.Trail) error {
+	return d.createPending(ctx, c, t, func(*conn) error { return nil })
+}
+
+// CreateOnly implements [broker.ConnectionStore]. Those who want to be the only one wait for each other at the integration.
+func (d *DB) CreateOnly(ctx context.Context, c *broker.Connection, t broker.Trail) error {
+	return d.createPending(ctx, c, t, func(tx *conn) error {
+		var integration int64
+		err := tx.row("SELECT number FROM integrations WHERE id = $1 FOR NO KEY UPDATE", []any{string(c.Integration)}, &integration)
+		if err != nil {
+			return err
+		}
+		there, err := tx.exists("SELECT 1 FROM connections WHERE integration_number = $1 AND end_user_id IS NULL LIMIT 1", integration)
+		if err == nil && there {
+			err = broker.ErrConflict.On("connection")
+		}
+		return err
+	})
+}
+
+func (d *DB) createPending(ctx context.Context, c *broker.Connection, t broker.Trail, allowed func(*conn) error) error {
 	var number int64
-	err := d.change(ctx, "create pending connection", func(tx *conn) (err error) {
+	err := d.write(ctx, "create pending connection", func(tx *conn) (err error) {
+		if err := allowed(tx); err != nil {
+			return err
+		}
 		if number, err = insertConnection(tx, c); err != nil {
 			return err
 		}
@@ -228,7 +251,7 @@ func (d *DB) connection(ctx context.Context, query string, args ...any) (found *
 // not wait for each other.
 func (d *DB) UpdateConnections(ctx context.Context, cs []*broker.Connection, t broker.Trail) error {
 	ordered := slices.SortedFunc(slices.Values(cs), func(x, y *broker.Connection) int { return cmp.Compare(x.ID, y.ID) })
-	err := d.change(ctx, "update connections", func(tx *conn) error {
+	err := d.write(ctx, "update connections", func(tx *conn) error {
 		for _, c := range ordered {
 			if _, err := updateConnection(tx, c); err != nil {
 				return err
@@ -247,7 +270,7 @@ func (d *DB) UpdateConnections(ctx context.Context, cs []*broker.Connection, t b
 
 // DeleteConnection implements [broker.ConnectionStore].
 func (d *DB) DeleteConnection(ctx context.Context, env broker.EnvironmentID, id broker.ConnectionID, at time.Time, t broker.Trail) error {
-	return d.change(ctx, "delete connection", func(tx *conn) error {
+	return d.write(ctx, "delete connection", func(tx *conn) error {
 		var number int64
 		err := tx.row(`SELECT c.number FROM connections c JOIN integrations i ON i.number = c.integration_number
 			WHERE c.id = $1 AND i.environment = $2 FOR UPDATE OF c`, []any{string(id), string(env)}, &number)

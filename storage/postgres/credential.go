@@ -96,7 +96,7 @@ func credential(c *conn, id broker.ConnectionID) (*broker.Credential, error) {
 
 // SwapCredential implements [broker.CredentialStore]. Nil scopes leave those of the connection.
 func (d *DB) SwapCredential(ctx context.Context, s *broker.Swap) error {
-	return d.change(ctx, "swap credential", func(tx *conn) error {
+	return d.write(ctx, "swap credential", func(tx *conn) error {
 		var number int64
 		err := tx.row("SELECT number FROM connections WHERE id = $1 FOR NO KEY UPDATE", []any{string(s.Connection)}, &number)
 		if err != nil {
@@ -196,7 +196,7 @@ func (d *DB) EraseTokens(ctx context.Context, now time.Time, limit int, line bro
 		return 0, err
 	}
 	var count int
-	err = d.change(ctx, "erase tokens", func(tx *conn) error {
+	err = d.write(ctx, "erase tokens", func(tx *conn) error {
 		count = 0
 		due, err := column[int64](tx, `SELECT connection_number FROM credentials WHERE erase_at <= $1
 			ORDER BY erase_at LIMIT $2 FOR UPDATE SKIP LOCKED`, micros(now), limitOf(limit))

@@ -94,6 +94,19 @@ func (d *DB) FlowByState(ctx context.Context, hash []byte) (*broker.Flow, error)
 	return f, nil
 }
 
+// FlowsByChannel implements [broker.Shared].
+func (d *DB) FlowsByChannel(ctx context.Context, channels [][]byte) (out []*broker.Flow, err error) {
+	err = d.read(ctx, "read flows by channel", func(c *conn) error {
+		out = nil
+		return c.all(func(r pgx.Rows) error {
+			f := new(broker.Flow)
+			out = append(out, f)
+			return r.Scan(flowFields(f)...)
+		}, selectFlow+"WHERE channel = ANY($1)", channels)
+	})
+	return out, err
+}
+
 // FlowByChannel implements [broker.FlowStore].
 func (d *DB) FlowByChannel(ctx context.Context, channel []byte) (*broker.Flow, error) {
 	f := new(broker.Flow)

@@ -48,6 +48,7 @@ type DB struct {
 	lock    *flock.Flock // nil: there is no data directory
 	clock   func() time.Time
 	node    string // names this handle in the table of changes
+	serves  bool   // it is a node, and no command
 	limit   time.Duration
 	writing pgx.TxOptions
 	telling pgx.TxOptions // writing, and tells the other nodes
@@ -72,7 +73,7 @@ func open(ctx context.Context, o Options, migrations fs.FS) (_ *DB, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{clock: o.Now, node: uuid.NewString(), limit: s.statement}
+	d := &DB{clock: o.Now, node: uuid.NewString(), limit: s.statement, serves: o.Exclusive}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -148,6 +149,9 @@ func (d *DB) check(ctx context.Context) error {
 // Close waits for what is under way, closes all connections and gives up the lock.
 func (d *DB) Close() (err error) {
 	d.once.Do(func() {
+		if d.seen.attended != 0 {
+			_ = d.depart(context.Background()) // or it counts as serving for half a minute
+		}
 		d.closed.Store(true)
 		if d.pool != nil {
 			d.pool.Close()

@@ -8,7 +8,7 @@ import (
 
 // selectTicket reads what a proxied request needs: two indexes and three rows, in one message there and back.
 const selectTicket = `SELECT i.id, i.environment, c.key, c.id, c.status, c.reason, c.config, coalesce(cr.version, 0),
-		coalesce(cr.type, ''), c.origins, cr.access, cr.details, cr.obtained_at, cr.expires_at, cr.refresh_at, cr.refresh IS NOT NULL
+		coalesce(cr.type, ''), c.origins, cr.access, cr.details, cr.obtained_at, cr.expires_at, cr.refresh_at, cr.refresh IS NOT NULL, c.revision
 	FROM integrations i
 	JOIN connections c ON c.integration_number = i.number
 	LEFT JOIN credentials cr ON cr.connection_number = c.number
@@ -21,7 +21,7 @@ func (d *DB) Ticket(ctx context.Context, integration broker.IntegrationID, key s
 	err := d.read(ctx, "read ticket", func(c *conn) error {
 		return c.row(selectTicket, []any{string(integration), key}, (*string)(&t.Integration), (*string)(&t.Environment), &found,
 			(*string)(&t.Connection), (*string)(&t.Status), &t.Reason, &t.Config, &t.Version, &t.Type, &t.Origins, sealed(&t.Access),
-			sealed(&t.Details), when(&t.ObtainedAt), when(&t.ExpiresAt), when(&t.RefreshAt), &t.Renewable)
+			sealed(&t.Details), when(&t.ObtainedAt), when(&t.ExpiresAt), when(&t.RefreshAt), &t.Renewable, &t.Revision)
 	})
 	if err != nil {
 		return nil, err
@@ -30,4 +30,21 @@ func (d *DB) Ticket(ctx context.Context, integration broker.IntegrationID, key s
 		return nil, errWrongRow
 	}
 	return t, nil
+}
+
+var _ broker.Shared = (*DB)(nil)
+
+// Standing implements [broker.Shared]. It reads two index entries and two narrow rows.
+func (d *DB) Standing(ctx context.Context, integration broker.IntegrationID, key string) (s broker.Standing, err error) {
+	var found string
+	err = d.read(ctx, "look at a connection", func(c *conn) error {
+		return c.row(`SELECT c.key, c.id, c.revision, c.status, coalesce(cr.version, 0) FROM integrations i
+			JOIN connections c ON c.integration_number = i.number LEFT JOIN credentials cr ON cr.connection_number = c.number
+			WHERE i.id = $1 AND c.key = $2`, []any{string(integration), key},
+			&found, (*string)(&s.Connection), &s.Revision, (*string)(&s.Status), &s.Version)
+	})
+	if err == nil && found != key {
+		err = errWrongRow
+	}
+	return s, err
 }

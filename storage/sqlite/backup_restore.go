@@ -41,7 +41,9 @@ const restoring = FileName + ".restoring-"
 // Restore puts the database of a backup into a directory that no server uses. The directory is as it was until the new
 // database is on the disk and was found whole. Errors: [ErrInUse], [ErrThere], [ErrDamaged], [ErrTooNew], and what Verify
 // returns.
-func Restore(ctx context.Context, o RestoreOptions) (*Restored, error) { return restore(ctx, o, embedded) }
+func Restore(ctx context.Context, o RestoreOptions) (*Restored, error) {
+	return restore(ctx, o, embedded)
+}
 
 func restore(ctx context.Context, o RestoreOptions, migrations fs.FS) (_ *Restored, err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {

@@ -18,8 +18,8 @@ func (d *DB) Deployment(ctx context.Context) (out broker.Deployment, err error) 
 }
 
 func deployment(c *conn) (d broker.Deployment, err error) {
-	err = c.row("SELECT cluster, public_url, adopted_at, copied_at FROM deployment", nil,
-		&d.Cluster, &d.PublicURL, when(&d.AdoptedAt), when(&d.CopiedAt))
+	err = c.row("SELECT cluster, public_url, adopted_at, copied_at, filling_since FROM deployment", nil,
+		&d.Cluster, &d.PublicURL, when(&d.AdoptedAt), when(&d.CopiedAt), when(&d.FillingSince))
 	if errors.Is(err, sql.ErrNoRows) {
 		return broker.Deployment{}, nil
 	}
@@ -44,7 +44,7 @@ func (d *DB) SetDeployment(ctx context.Context, from string, next broker.Deploym
 }
 
 func putDeployment(tx *conn, d broker.Deployment) error {
-	_, err := tx.exec("REPLACE INTO deployment (one, cluster, public_url, adopted_at, copied_at) VALUES (1, ?, ?, ?, ?)",
-		d.Cluster, d.PublicURL, micros(d.AdoptedAt), micros(d.CopiedAt))
+	_, err := tx.exec("REPLACE INTO deployment (one, cluster, public_url, adopted_at, copied_at, filling_since) VALUES (1, ?, ?, ?, ?, ?)",
+		d.Cluster, d.PublicURL, micros(d.AdoptedAt), micros(d.CopiedAt), micros(d.FillingSince))
 	return err
 }

@@ -14,7 +14,7 @@ var deploymentTests = map[string]func(*fixture){
 		f.same(got, broker.Deployment{})
 	},
 	"what it says of itself is kept": func(f *fixture) {
-		first := broker.Deployment{Cluster: "one", PublicURL: "https://one.example", AdoptedAt: f.now(), CopiedAt: f.now().Add(time.Second)}
+		first := broker.Deployment{Cluster: "one", PublicURL: "https://one.example", AdoptedAt: f.now(), CopiedAt: f.now().Add(time.Second), FillingSince: f.now()}
 		f.ok(f.a.SetDeployment(f.ctx, "", first, f.trail("claim")))
 		got, err := f.b.Deployment(f.ctx)
 		f.ok(err)

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
@@ -34,13 +35,6 @@ var storeTests = map[string]func(*fixture){
 			{"integration", func() error { return f.b.UpdateIntegration(f.ctx, f.integration, broker.Trail{}) }},
 			{"webhook", func() error { return f.b.SaveWebhook(f.ctx, &broker.Webhook{Environment: f.env.ID}, broker.Trail{}) }},
 			{"data key", func() error { return f.b.AddKey(f.ctx, broker.WrappedKey{ID: 7, Wrapped: []byte("wrapped")}) }},
-			{"grant", func() error {
-				return f.b.PutGrant(f.ctx, &broker.Grant{Connection: c, Credential: f.credential("1"), New: true})
-			}},
-			{"connection", func() error { return f.b.UpdateConnections(f.ctx, []*broker.Connection{c}, broker.Trail{}) }},
-			{"renewal", func() error { return f.b.SwapCredential(f.ctx, f.swap(c)) }},
-			{"failure", func() error { return f.b.FailRefresh(f.ctx, failing) }},
-			{"deletion", func() error { return f.b.DeleteConnection(f.ctx, f.env.ID, c.ID, f.now(), broker.Trail{}) }},
 			{"deleted integration", func() error {
 				_, err := f.b.DeleteIntegration(f.ctx, f.integration.ID, f.now(), broker.Trail{})
 				return err
@@ -57,6 +51,63 @@ var storeTests = map[string]func(*fixture){
 			}
 			before = after
 		}
+	},
+	"another's writes to a connection are noticed": func(f *fixture) {
+		c := f.connection()
+		f.ok(f.b.PutGrant(f.ctx, &broker.Grant{Connection: c, Credential: f.credential("1"), New: true}))
+		look := f.looker(c)
+		before := look()
+		for _, write := range []struct {
+			name string
+			by   func() error
+		}{
+			{"connection", func() error { return f.b.UpdateConnections(f.ctx, []*broker.Connection{c}, broker.Trail{}) }},
+			{"failure", func() error { return f.b.FailRefresh(f.ctx, f.failure(c)) }},
+			{"renewal", func() error { return f.b.SwapCredential(f.ctx, f.swap(c)) }},
+			{"deletion", func() error { return f.b.DeleteConnection(f.ctx, f.env.ID, c.ID, f.now(), broker.Trail{}) }},
+		} {
+			f.ok(write.by())
+			after := look()
+			if after == before {
+				f.Errorf("%s: it was %v and still is, although another has written", write.name, before)
+			}
+			before = after
+		}
+	},
+	"what is told of a connection's standing": func(f *fixture) {
+		s, ok := f.a.(broker.Shared)
+		if !ok {
+			return // one process serves from it, so nobody asks
+		}
+		c := f.granted()
+		got, err := s.Standing(f.ctx, c.Integration, c.Key)
+		f.ok(err)
+		f.same(got, broker.Standing{Connection: c.ID, Revision: c.Revision, Version: 1, Status: c.Status})
+		t, err := f.a.Ticket(f.ctx, c.Integration, c.Key)
+		f.ok(err)
+		f.same(got, broker.Standing{Connection: t.Connection, Revision: t.Revision, Version: t.Version, Status: t.Status})
+		_, err = s.Standing(f.ctx, c.Integration, "another")
+		f.refused(err, broker.ErrNotFound)
+		_, err = s.Standing(f.ctx, "another", c.Key)
+		f.refused(err, broker.ErrNotFound)
+	},
+	"flows are found by their channels": func(f *fixture) {
+		s, ok := f.a.(broker.Shared)
+		if !ok {
+			return
+		}
+		one, two := f.flow(""), f.flow("")
+		one.Channel, two.Channel = []byte("channel-1"), []byte("channel-2")
+		for _, flow := range []*broker.Flow{one, two} {
+			_, err := f.b.CreateFlow(f.ctx, flow, 10, broker.Trail{})
+			f.ok(err)
+		}
+		got, err := s.FlowsByChannel(f.ctx, [][]byte{[]byte("channel-2"), []byte("channel-3")})
+		f.ok(err)
+		f.same(got, []*broker.Flow{two})
+		got, err = s.FlowsByChannel(f.ctx, nil)
+		f.ok(err)
+		f.same(len(got), 0)
 	},
 	"a caller who has left changes nothing": func(f *fixture) {
 		ctx, leave := context.WithCancel(f.ctx)
@@ -88,4 +139,22 @@ var storeTests = map[string]func(*fixture){
 			f.Errorf("authorized %s, fetched %s", got.AuthorizedAt, got.FetchedAt)
 		}
 	},
+}
+
+// looker gives what must change with every write of another to the connection: what a store that several serve from tells of
+// it, or else the count of foreign changes.
+func (f *fixture) looker(c *broker.Connection) func() any {
+	return func() any {
+		s, ok := f.a.(broker.Shared)
+		if !ok {
+			n, err := f.a.ForeignChanges(f.ctx)
+			f.ok(err)
+			return n
+		}
+		standing, err := s.Standing(f.ctx, c.Integration, c.Key)
+		if !errors.Is(err, broker.ErrNotFound) {
+			f.ok(err)
+		}
+		return standing
+	}
 }

@@ -356,6 +356,16 @@ CREATE TABLE keyring (
 
 CREATE UNIQUE INDEX keyring_active ON keyring (active) WHERE active;
 
+-- Whose this database is: one row, or none before the first start.
+CREATE TABLE deployment (
+	one           BIGINT PRIMARY KEY CHECK (one = 1),
+	cluster       TEXT COLLATE "C" NOT NULL,
+	public_url    TEXT COLLATE "C" NOT NULL,
+	adopted_at    BIGINT,
+	copied_at     BIGINT, -- NULL: this is no copy
+	filling_since BIGINT  -- NULL: no transfer into it is under way
+);
+
 -- The trail cannot be rewritten, not even by a statement of ours.
 CREATE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -391,3 +401,9 @@ CREATE TABLE changes (
 
 -- The sweep.
 CREATE INDEX changes_by_age ON changes (at);
+
+-- Nodes that serve, and when they were last heard of.
+CREATE TABLE nodes (
+	id      TEXT NOT NULL PRIMARY KEY,
+	seen_at BIGINT NOT NULL
+);

@@ -1,0 +1,55 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/coatcheck/coatcheck/broker"
+)
+
+// Deployment implements [broker.DeploymentStore].
+func (d *DB) Deployment(ctx context.Context) (out broker.Deployment, err error) {
+	err = d.read(ctx, "read the deployment", func(c *conn) (err error) {
+		out, err = deployment(c)
+		return err
+	})
+	return out, err
+}
+
+func deployment(c *conn) (d broker.Deployment, err error) {
+	err = c.row("SELECT cluster, public_url, adopted_at, copied_at, filling_since FROM deployment", nil,
+		&d.Cluster, &d.PublicURL, when(&d.AdoptedAt), when(&d.CopiedAt), when(&d.FillingSince))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return broker.Deployment{}, nil
+	}
+	return d, err
+}
+
+// SetDeployment implements [broker.DeploymentStore].
+func (d *DB) SetDeployment(ctx context.Context, from string, next broker.Deployment, t broker.Trail) error {
+	return d.change(ctx, "set the deployment", func(tx *conn) error {
+		if err := tx.lock(lockDeployment, 0); err != nil {
+			return err
+		}
+		now, err := deployment(tx)
+		if err != nil {
+			return err
+		}
+		if now.Cluster != from {
+			return broker.ErrConflict
+		}
+		if err := putDeployment(tx, next); err != nil {
+			return err
+		}
+		return leave(tx, t)
+	})
+}
+
+func putDeployment(tx *conn, d broker.Deployment) error {
+	_, err := tx.exec(`INSERT INTO deployment (one, cluster, public_url, adopted_at, copied_at, filling_since) VALUES (1, $1, $2, $3, $4, $5)
+		ON CONFLICT (one) DO UPDATE SET cluster = $1, public_url = $2, adopted_at = $3, copied_at = $4, filling_since = $5`,
+		d.Cluster, d.PublicURL, micros(d.AdoptedAt), micros(d.CopiedAt), micros(d.FillingSince))
+	return err
+}
