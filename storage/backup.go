@@ -29,7 +29,7 @@ type Backup struct {
 // WriteBackup copies the database into file, which must not exist, while a server may be using it. What was spilled beside
 // it goes into the copy. Of the options, Exclusive says nothing here.
 func WriteBackup(ctx context.Context, name string, o Options, file string) (*Backup, error) {
-	if name != "sqlite" {
+	if name != sqliteName {
 		return nil, errOtherTools
 	}
 	// Before the copy is begun: a server that starts meanwhile stores them, and then removes the files.
@@ -47,7 +47,7 @@ func WriteBackup(ctx context.Context, name string, o Options, file string) (*Bac
 // Restore puts the database of a backup into the data directory, which no server may be using. With replace, a database
 // that is there is put aside together with what was spilled beside it.
 func Restore(ctx context.Context, name string, o Options, file string, replace bool) (*sqlite.Restored, error) {
-	if name != "sqlite" {
+	if name != sqliteName {
 		return nil, errOtherTools
 	}
 	beside, err := NewReserve(o.Dir).spills()

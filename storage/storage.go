@@ -57,6 +57,9 @@ type Options struct {
 	Verify func([]broker.WrappedKey) error
 }
 
+// sqliteName is the name of a store in a file of the data directory.
+const sqliteName = "sqlite"
+
 // Open opens a store by its name: "sqlite" is a file in the data directory, and an address such as
 // postgres://user@host:5432/name a PostgreSQL database, which several servers may share, each with a data directory of its
 // own.
@@ -64,7 +67,7 @@ func Open(ctx context.Context, name string, o Options) (broker.Store, error) {
 	// A name can be an address with a password in it, so no more of it is repeated than its scheme.
 	scheme, _, address := strings.Cut(name, "://")
 	switch {
-	case name == "sqlite":
+	case name == sqliteName:
 		db, err := sqlite.Open(ctx, sqlite.Options{Dir: o.Dir, Exclusive: o.Exclusive, Now: o.Now, Verify: o.Verify})
 		if err != nil {
 			return nil, err

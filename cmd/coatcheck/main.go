@@ -48,6 +48,7 @@ type commands struct {
 	Backup    backupCommand    `cmd:"" help:"Copy the database while the broker may be running."`
 	Restore   restoreCommand   `cmd:"" help:"Put the database of a backup in place. Nothing is renewed until it is adopted."`
 	Adopt     adoptCommand     `cmd:"" help:"Let this broker renew what is in the database: after a restore, a move, or a change of the public URL."`
+	Transfer  transferCommand  `cmd:"" help:"Move everything into another database, while no broker runs."`
 	Providers providersCommand `cmd:"" help:"Look into the catalogue of providers, and check integrations against it."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
 }

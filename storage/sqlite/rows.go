@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/storage/transfer"
 )
 
@@ -34,11 +33,11 @@ func (d *DB) Tables(ctx context.Context) (map[string][]string, error) {
 
 // Rows implements [transfer.Side].
 func (d *DB) Rows(ctx context.Context, t transfer.Table, after []any, limit int) (out [][]any, err error) {
-	query := "SELECT " + names(t.Columns) + " FROM " + name(t.Name)
+	query := "SELECT " + columnList(t.Columns) + " FROM " + quote(t.Name)
 	if after != nil {
-		query += " WHERE (" + names(t.Key) + ") > (" + marks(len(t.Key)) + ")"
+		query += " WHERE (" + columnList(t.Key) + ") > (" + marks(len(t.Key)) + ")"
 	}
-	query += fmt.Sprintf(" ORDER BY %s LIMIT %d", names(t.Key), limit)
+	query += fmt.Sprintf(" ORDER BY %s LIMIT %d", columnList(t.Key), limit)
 	err = d.read(ctx, "read "+t.Name, func(c *conn) error {
 		out = nil
 		return c.allOnce(func(r *sql.Rows) error {
@@ -55,7 +54,7 @@ func (d *DB) Rows(ctx context.Context, t transfer.Table, after []any, limit int)
 
 // Insert implements [transfer.Side].
 func (d *DB) Insert(ctx context.Context, t transfer.Table, rows [][]any) error {
-	query := "INSERT INTO " + name(t.Name) + " (" + names(t.Columns) + ") VALUES (" + marks(len(t.Columns)) + ")"
+	query := "INSERT INTO " + quote(t.Name) + " (" + columnList(t.Columns) + ") VALUES (" + marks(len(t.Columns)) + ")"
 	return d.write(ctx, "insert into "+t.Name, func(tx *conn) error {
 		for _, row := range rows {
 			if _, err := tx.exec(query, row...); err != nil {
@@ -103,13 +102,13 @@ func (d *DB) SetSequences(ctx context.Context, last map[string]int64) error {
 	})
 }
 
-// name quotes a name of the schema.
-func name(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
+// quote quotes a name of the schema.
+func quote(s string) string { return `"` + strings.ReplaceAll(s, `"`, `""`) + `"` }
 
-func names(list []string) string {
+func columnList(list []string) string {
 	quoted := make([]string, len(list))
 	for i, s := range list {
-		quoted[i] = name(s)
+		quoted[i] = quote(s)
 	}
 	return strings.Join(quoted, ", ")
 }

@@ -55,6 +55,7 @@ var connectionTests = map[string]func(*fixture){
 	},
 	"the only one without an end user": func(f *fixture) {
 		owned := f.connection()
+		owned.EndUser = &broker.EndUser{ID: "user"}
 		f.ok(f.a.CreatePending(f.ctx, owned, broker.Trail{}))
 		errs := make(chan error)
 		for n := range 8 {

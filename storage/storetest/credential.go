@@ -20,6 +20,7 @@ var credentialTests = map[string]func(*fixture){
 			Connection: c.ID, Environment: c.Environment, Integration: c.Integration, Status: c.Status, Reason: c.Reason,
 			Config: c.Config, Version: 1, Type: cred.Type, Origins: cred.Origins, Access: cred.Access, Details: cred.Details,
 			ObtainedAt: cred.ObtainedAt, ExpiresAt: cred.ExpiresAt, RefreshAt: cred.RefreshAt, Renewable: true,
+			Revision: f.revisionTold(c.Revision),
 		}
 		got, err := f.b.Ticket(f.ctx, f.integration.ID, c.Key)
 		f.ok(err)
@@ -55,7 +56,7 @@ var credentialTests = map[string]func(*fixture){
 		f.ok(f.a.CreatePending(f.ctx, c, broker.Trail{}))
 		got, err := f.b.Ticket(f.ctx, c.Integration, c.Key)
 		f.ok(err)
-		f.same(got, &broker.Ticket{Connection: c.ID, Environment: f.env.ID, Integration: c.Integration, Status: broker.Pending})
+		f.same(got, &broker.Ticket{Connection: c.ID, Environment: f.env.ID, Integration: c.Integration, Status: broker.Pending, Revision: f.revisionTold(c.Revision)})
 	},
 	"ticket of nothing": func(f *fixture) {
 		c := f.granted()
@@ -221,6 +222,14 @@ var credentialTests = map[string]func(*fixture){
 			f.Errorf("next attempt %s, want none", cred.RefreshAt)
 		}
 	},
+}
+
+// revisionTold is what a ticket tells of a connection's revision.
+func (f *fixture) revisionTold(revision int64) int64 {
+	if _, ok := f.a.(broker.Shared); ok {
+		return revision
+	}
+	return 0
 }
 
 // failure is a counted one of c's version 1 that marks the connection.

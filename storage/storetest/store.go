@@ -23,7 +23,7 @@ var storeTests = map[string]func(*fixture){
 		if again := look(); again != before {
 			f.Errorf("it went from %d to %d, and nobody wrote", before, again)
 		}
-		c, key, failing := f.connection(), f.key("backend", "1"), f.failure(f.granted())
+		key := f.key("backend", "1")
 		before = look()
 		for _, write := range []struct {
 			name string
