@@ -84,6 +84,31 @@ type DeclaredEnvironment struct {
 // Declare writes what the configuration file says. What is the same already is left alone; what has left the file stays
 // and can be changed over the API again.
 func (b *Broker) Declare(ctx context.Context, list []DeclaredEnvironment) error {
+	for again := range declareTries {
+		err := b.declare(ctx, list)
+		if !errors.Is(err, ErrConflict) || again == declareTries-1 {
+			return err
+		}
+		// Another node starts at the same time, with the same file as a rule: what it has written is taken as it is.
+		select {
+		case <-time.After(jitter(declarePause)):
+		case <-ctx.Done():
+			return err
+		}
+		if err := b.reload(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// How often what is declared is written again when somebody else has written it meanwhile, and the pause before that.
+const (
+	declareTries = 5
+	declarePause = 100 * time.Millisecond
+)
+
+func (b *Broker) declare(ctx context.Context, list []DeclaredEnvironment) error {
 	declared := make(map[EnvironmentID]bool)
 	integrations := make(map[IntegrationID]bool)
 	keys := make(map[APIKeyID]bool)

@@ -14,6 +14,7 @@ const (
 	revokeEvery      = 2 * time.Second
 	sweepEvery       = time.Minute
 	interruptedAfter = time.Minute // a flow without a result for so long was interrupted
+	clockSkew        = 2 * time.Minute // that nodes may have
 	sweepAfter       = time.Hour   // sessions and flows stay so long after their end, for whoever still asks
 	eraseAtOnce      = 200         // lost grants whose tokens a sweep erases; there is another sweep in a minute
 	drainFor         = 25 * time.Second
@@ -183,7 +184,11 @@ func (b *Broker) applySpilled(ctx context.Context) error {
 // nobody came to make, and erases tokens of grants that were lost long ago.
 func (b *Broker) Sweep(ctx context.Context) error {
 	now := b.Now()
-	flows, err := b.store.InterruptedFlows(ctx, now.Add(-interruptedAfter))
+	interrupted := interruptedAfter
+	if b.shared != nil { // by another node, whose clock may be behind
+		interrupted += clockSkew
+	}
+	flows, err := b.store.InterruptedFlows(ctx, now.Add(-interrupted))
 	if err != nil {
 		return err
 	}

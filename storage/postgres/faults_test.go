@@ -136,7 +136,7 @@ func TestAStatementTakesNoLongerThanItMay(t *testing.T) {
 	t.Parallel()
 	address := migrated(t)
 	holder := openTest(t, Options{URL: address})
-	waiter := openTest(t, Options{URL: address + "&statement_timeout=50ms"})
+	waiter := openTest(t, Options{URL: address + "&statement_timeout=200ms"})
 	e := &broker.Environment{ID: "environment", Name: "dev"}
 	ok(t, holder.SaveEnvironment(t.Context(), e, broker.Trail{}))
 	ok(t, holder.write(t.Context(), "hold", func(tx *conn) error {

@@ -47,9 +47,10 @@ type DB struct {
 	pool    *pgxpool.Pool
 	lock    *flock.Flock // nil: there is no data directory
 	clock   func() time.Time
-	node    string // names this handle in the table of changes
-	serves  bool   // it is a node, and no command
-	limit   time.Duration
+	node    string        // names this handle in the table of changes
+	serves  bool          // it is a node, and no command
+	limit   time.Duration // of a statement
+	patient time.Duration // how long to wait for a connection
 	writing pgx.TxOptions
 	telling pgx.TxOptions // writing, and tells the other nodes
 	reading pgx.TxOptions
@@ -73,7 +74,10 @@ func open(ctx context.Context, o Options, migrations fs.FS) (_ *DB, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &DB{clock: o.Now, node: uuid.NewString(), limit: s.statement, serves: o.Exclusive}
+	d := &DB{
+		clock: o.Now, node: uuid.NewString(), serves: o.Exclusive,
+		limit: s.statement, patient: s.statement + s.pool.ConnConfig.ConnectTimeout,
+	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())

@@ -122,7 +122,7 @@ func (d *DB) attempt(ctx context.Context, f func(context.Context, *pgxpool.Conn)
 	if d.closed.Load() {
 		return errClosed
 	}
-	waiting, stopWaiting := context.WithTimeout(ctx, d.limit)
+	waiting, stopWaiting := context.WithTimeout(ctx, d.patient)
 	defer stopWaiting()
 	c, err := d.pool.Acquire(waiting)
 	if err != nil {
