@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
+
+	"github.com/coatcheck/coatcheck/providers/providertest"
 )
 
 // The README's promise, in a real browser: open the demo's page, click Connect, go through the popup and the provider's
@@ -50,15 +53,35 @@ func TestDemoInABrowser(t *testing.T) {
 
 var demoAddress = regexp.MustCompile(`Open +(http://localhost:\d+)`)
 
+// A demo that is kept goes on at whatever port is free, although that makes its public URL another one.
+func TestADemoThatIsKeptRenewsAtAnotherPort(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	for _, addr := range []string{providertest.FreeAddr(t), providertest.FreeAddr(t)} {
+		t.Run(addr, func(t *testing.T) {
+			runDemo(t, "--data", dir, "--listen", addr)
+			ready, _, err := fetch(t.Context(), new(http.Client), http.MethodGet, "http://"+addr+"/ready", nil)
+			if err != nil || strings.TrimSpace(ready) != `{"result":"ok"}` {
+				t.Errorf("got %s, %v", ready, err)
+			}
+		})
+	}
+}
+
 // startDemo runs the demo in a process of its own and gives the address of its page.
 func startDemo(t *testing.T) string {
+	t.Helper()
+	return demoAddress.FindStringSubmatch(runDemo(t, "--listen", "127.0.0.1:0"))[1]
+}
+
+// runDemo runs the demo in a process of its own and gives what it says.
+func runDemo(t *testing.T, args ...string) string {
 	t.Helper()
 	bin, err := exec.LookPath("coatcheck")
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out lockedBuffer
-	cmd := exec.Command(bin, "demo", "--listen", "127.0.0.1:0")
+	cmd := exec.Command(bin, append([]string{"demo"}, args...)...)
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -69,8 +92,8 @@ func startDemo(t *testing.T) string {
 			t.Errorf("the demo ended with %v:\n%s", err, out.String())
 		}
 	})
-	waitUntil(t, func() bool { return demoAddress.MatchString(out.String()) })
-	return demoAddress.FindStringSubmatch(out.String())[1]
+	waitUntil(t, func() bool { return strings.Contains(out.String(), "The broker is on") })
+	return out.String()
 }
 
 // openBrowser starts a Chromium that knows nothing of earlier ones.

@@ -41,11 +41,7 @@ const restoring = FileName + ".restoring-"
 // Restore puts the database of a backup into a directory that no server uses. The directory is as it was until the new
 // database is on the disk and was found whole. Errors: [ErrInUse], [ErrThere], [ErrDamaged], [ErrTooNew], and what Verify
 // returns.
-func Restore(ctx context.Context, o RestoreOptions) (*Restored, error) {
-	return restore(ctx, o, embedded)
-}
-
-func restore(ctx context.Context, o RestoreOptions, migrations fs.FS) (_ *Restored, err error) {
+func Restore(ctx context.Context, o RestoreOptions) (_ *Restored, err error) {
 	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
@@ -63,7 +59,7 @@ func restore(ctx context.Context, o RestoreOptions, migrations fs.FS) (_ *Restor
 	if there && !o.Replace {
 		return nil, fmt.Errorf("%w: %s", ErrThere, path)
 	}
-	fresh, found, err := unpack(ctx, o, migrations)
+	fresh, found, err := unpack(ctx, o)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +81,7 @@ func exists(path string) bool {
 }
 
 // unpack makes a database of the backup, under a name of its own, and gives what it holds.
-func unpack(ctx context.Context, o RestoreOptions, migrations fs.FS) (name string, found *Contents, err error) {
+func unpack(ctx context.Context, o RestoreOptions) (name string, found *Contents, err error) {
 	if err := sweepRestoring(o.Dir); err != nil {
 		return "", nil, fmt.Errorf("remove what an earlier restoration left: %w", err)
 	}
@@ -97,7 +93,7 @@ func unpack(ctx context.Context, o RestoreOptions, migrations fs.FS) (name strin
 	if err := unseal(io.Discard, from); err != nil { // before anything is written
 		return "", nil, fmt.Errorf("read %s: %w", o.File, err)
 	}
-	before, err := examine(ctx, o.File, o.Verify, migrations)
+	before, err := examine(ctx, o.File, o.Verify, embedded)
 	if err != nil {
 		return "", nil, err
 	}
@@ -122,7 +118,7 @@ func unpack(ctx context.Context, o RestoreOptions, migrations fs.FS) (name strin
 	if err != nil {
 		return "", nil, fmt.Errorf("mark the copy: %w", err)
 	}
-	if found, err = examine(ctx, to.Name(), o.Verify, migrations); err != nil {
+	if found, err = examine(ctx, to.Name(), o.Verify, embedded); err != nil {
 		return "", nil, err
 	}
 	return to.Name(), found, sameRows(before.Rows, found.Rows)
