@@ -23,7 +23,7 @@ const ReasonUserLost = "user_grant_lost"
 // installed, or approved by somebody else.
 func (f *Facts) AwaitsInstallation(config map[string]any) bool {
 	id := config[InstallationParam]
-	return f != nil && f.Installs && (id == nil || id == "")
+	return f != nil && f.InstalledLater && (id == nil || id == "")
 }
 
 // awaitsInstallation is the same of a connection.

@@ -47,6 +47,7 @@ type Broker struct {
 	store     Store
 	sealer    Sealer
 	catalogue *liveCatalogue
+	shared    Shared // the store, if other processes serve from it too
 	reserve   Reserve
 	courier   Courier
 	clock     func() time.Time
@@ -54,11 +55,11 @@ type Broker struct {
 	publicURL string
 	dev       bool
 
-	reloading sync.Mutex
-	snapshot  atomic.Pointer[snapshot]
-	foreign   atomic.Int64 // the store's count of other processes' writes, as of the snapshot
+	reloading  sync.Mutex
+	snapshot   atomic.Pointer[snapshot]
+	foreign    atomic.Int64 // the store's count of other processes' writes, as of the snapshot
+	deployment atomic.Pointer[Deployment]
 
-	proposing  sync.Mutex
 	cache      *cache
 	reads      *readLog
 	owner      string // this process, in leases
@@ -103,6 +104,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		perHost:  orDefault(c.RefreshPerHost, 8),
 		patience: cmp.Or(c.Drain, drainFor),
 	}
+	b.shared, _ = c.Store.(Shared)
 	if b.cache, err = newCache(orDefault(c.CacheEntries, 10_000)); err != nil {
 		return nil, err
 	}

@@ -403,6 +403,9 @@ func refusal(err error) error {
 	if !errors.As(err, &p) {
 		return err
 	}
+	if p.Class == ClientRefused && p.Status == 0 && p.Code == ErrMisconfigured.Code { // nobody was asked
+		return ErrMisconfigured.Because(p)
+	}
 	switch p.Class {
 	case GrantLost, ClientRefused:
 		return ErrTestFailed.Because(p)

@@ -161,6 +161,9 @@ func (b *Broker) tellInBackground(ctx context.Context) {
 // startDeliveries puts a runner to work wherever something is due and a place is free. started counts the runners that
 // are not done yet.
 func (b *Broker) startDeliveries(ctx context.Context) (started *sync.WaitGroup, err error) {
+	if b.Paused() != NotPaused {
+		return new(sync.WaitGroup), nil // what waits may have been delivered from elsewhere
+	}
 	queues, err := b.store.DeliveryQueues(ctx)
 	if err != nil {
 		return nil, err

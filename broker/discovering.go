@@ -68,6 +68,14 @@ func (b *Broker) discover(ctx context.Context, c *connecting, d Discoverer, a Au
 	return goal, b.sealIntoFlow(ctx, f, s)
 }
 
+// foundScopes gives what a server's own word, and not the form, says is asked for.
+func (r *AuthorizeRequest) foundScopes(shown []string) []string {
+	if r.Server == nil || slices.Equal(r.Server.Scopes, shown) {
+		return nil
+	}
+	return r.Server.Scopes
+}
+
 // maxAsked bounds how many scopes are asked for.
 const maxAsked = 200
 

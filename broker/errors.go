@@ -146,6 +146,7 @@ var (
 	ErrStorageUnavailable = declare(Unavailable, "storage_unavailable", "the change could not be stored; nothing was changed")
 	ErrStorageBusy        = declare(Unavailable, "storage_busy", "the database is busy; nothing was changed").After(time.Second)
 	ErrMisconfigured      = declare(Unavailable, "misconfigured", "the provider refuses this integration's client")
+	ErrRenewalPaused      = declare(Unavailable, "renewal_paused", "tokens are not renewed here until the operator of this service has adopted its store")
 	ErrRefreshTimeout     = declare(Timeout, "refresh_timeout", "the token is still being renewed")
 	ErrProviderTimeout    = declare(Timeout, "provider_timeout", "the provider did not answer in time")
 )

@@ -87,6 +87,8 @@ type Started struct {
 	Browser    Secret // goes into the browser's cookie, and nowhere else
 	CookieName string // without a prefix
 	ExpiresAt  time.Time
+	// Scopes are what is asked for where the provider decided that, so that no form could show them.
+	Scopes []string
 }
 
 // FlowCookieName names the cookie of a state: several sign-ins in one browser do not disturb each other.
@@ -158,6 +160,7 @@ func (b *Broker) StartFlow(ctx context.Context, who Actor, key string, in Connec
 	}
 	return &Started{
 		URL: goal, State: f.state, Browser: NewSecret(f.browser), CookieName: FlowCookieName(f.state), ExpiresAt: f.flow.ExpiresAt,
+		Scopes: request.foundScopes(c.making.asked),
 	}, nil
 }
 
@@ -237,6 +240,9 @@ const PluginStateParam = "payload"
 
 // InstallationParam is where an answer names the installation of an app.
 const InstallationParam = "installation_id"
+
+// installs reports whether a sign-in is the installation of an app, which gives no code.
+func (f *Facts) installs() bool { return f.CodeParam == PluginStateParam || f.CodeParam == InstallationParam }
 
 // AppCallbackPath is where a provider sends the browser after an app was installed.
 const AppCallbackPath = "/app-auth/connect"
@@ -377,7 +383,7 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 		}
 		return nil, ErrProviderError.Because(said)
 	}
-	if (m.facts.CodeParam == InstallationParam || m.facts.Installs && !cb.Query.Has("code")) && cb.Query.Get("setup_action") == "request" {
+	if (m.facts.CodeParam == InstallationParam || m.facts.InstalledLater && !cb.Query.Has("code")) && cb.Query.Get("setup_action") == "request" {
 		return nil, ErrProviderError.Because(&ProviderError{
 			Class: GrantLost, Code: "installation_requested", Text: "an owner of the account has to approve the installation first; connect again after that",
 		})
@@ -417,7 +423,7 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 
 // repaired gives what the connection was that is connected again; nil: it is a new one, or nobody asks.
 func (b *Broker) repaired(ctx context.Context, m *making) (*Repaired, error) {
-	if m.reconnect == "" || !m.facts.Installs {
+	if m.reconnect == "" || !m.facts.InstalledLater {
 		return nil, nil //nolint:nilnil // there is none
 	}
 	old, err := b.store.Connection(ctx, m.integration.Environment, m.reconnect)

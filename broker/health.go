@@ -35,7 +35,7 @@ func (b *Broker) VerifyConnection(ctx context.Context, who Actor, ref Connection
 		return &Health{Connection: c, Failure: ErrConnectionPending, At: b.Now()}, nil
 	}
 	asked, failure := b.askHealth(context.WithoutCancel(ctx), c, i)
-	if failure != nil && AsError(failure).Kind == Internal {
+	if failure != nil && (AsError(failure).Kind == Internal || errors.Is(failure, ErrRenewalPaused)) {
 		return nil, failure
 	}
 	var account string

@@ -311,12 +311,15 @@ func set[T any](to, from *T) {
 	}
 }
 
-// changeSettings lays a change over an integration's settings.
+// changeSettings lays a change over an integration's settings. Errors: those of the provider; not_supported where that is
+// not in the catalogue, which alone knows what is secret.
 func (b *Broker) changeSettings(old, i *Integration, change map[string]string) error {
 	entry, ok := b.catalogue.Provider(i.Provider)
-	if !ok || change == nil && i.TokenOrigin == old.TokenOrigin {
-		i.Settings = mergeSettings(old.Settings, change)
+	switch {
+	case len(change) == 0 && i.TokenOrigin == old.TokenOrigin:
 		return nil
+	case !ok:
+		return ErrNotSupported.Saying("the provider left the catalogue")
 	}
 	all := old.Settings
 	if i.TokenOrigin == old.TokenOrigin { // or what is secret has to be entered again with the rest

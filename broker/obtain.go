@@ -70,7 +70,7 @@ func (m *making) takes(in ObtainInput) error {
 	_, submits := m.provider.(Submitter)
 	switch {
 	case in.Code != "":
-		if _, discovers := m.provider.(Discoverer); !authorizes || prepared || discovers || !m.facts.Interactive {
+		if _, discovers := m.provider.(Discoverer); !authorizes || prepared || discovers || m.facts.installs() || !m.facts.Interactive {
 			return ErrInvalidRequest.On("code").Saying("this provider has no authorization codes")
 		}
 	case !in.RefreshToken.IsZero():

@@ -33,6 +33,7 @@ type Outbound struct {
 
 	generation uint64
 	writes     *atomic.Uint64
+	standing   Standing // as it was read; looked at only where other processes write
 }
 
 // never is a serveUntil that does not come.
@@ -53,13 +54,19 @@ func (b *Broker) Outbound(ctx context.Context, who Actor, integration, key strin
 }
 
 // outbound is Outbound for whom has been found to be allowed.
-func (b *Broker) outbound(ctx context.Context, env EnvironmentID, integration, key string) (*Outbound, error) {
+func (b *Broker) outbound(ctx context.Context, env EnvironmentID, integration, key string) (_ *Outbound, err error) {
 	i, ok := b.snapshot.Load().byKey[integrationName{env, integration}]
 	if !ok {
 		return nil, ErrNotFound.On("integration").Saying("there is no integration of that key")
 	}
 	now := b.clock()
-	if o, ok := b.cache.get(cacheKey{i.ID, key}); ok && o.integration == i && now.UnixMicro() < o.serveUntil {
+	o, ok := b.cache.get(cacheKey{i.ID, key})
+	if ok && b.shared != nil {
+		if ok, err = b.stillStands(ctx, o); err != nil {
+			return nil, err
+		}
+	}
+	if ok && o.integration == i && now.UnixMicro() < o.serveUntil {
 		b.noteUse(o, now)
 		if now.UnixMicro() >= o.kickAt && o.kicked.CompareAndSwap(false, true) {
 			b.renewSoon(ctx, o)
@@ -67,6 +74,16 @@ func (b *Broker) outbound(ctx context.Context, env EnvironmentID, integration, k
 		return o, nil
 	}
 	return b.fetchTogether(ctx, cacheKey{i.ID, key}, i)
+}
+
+// stillStands reports whether nothing was written to the connection since it was read, on any node: what is deleted or
+// renewed elsewhere must not be served here, not even for a moment.
+func (b *Broker) stillStands(ctx context.Context, o *Outbound) (bool, error) {
+	now, err := b.shared.Standing(ctx, o.integration.ID, o.key)
+	if err != nil {
+		return false, onConnection(err)
+	}
+	return now == o.standing, nil
 }
 
 // fetchTogether lets one read, and perhaps one renewal, do for all who miss the same connection at the same time. What it
@@ -78,7 +95,13 @@ func (b *Broker) fetchTogether(ctx context.Context, k cacheKey, i *Integration) 
 		if err != nil {
 			return nil, err
 		}
-		if o.integration == i && o.generation >= came {
+		stands := o.integration == i && o.generation >= came
+		if stands && b.shared != nil { // the read may have begun before a write of another node, and we after it
+			if stands, err = b.stillStands(ctx, o); err != nil {
+				return nil, err
+			}
+		}
+		if stands {
 			return o, nil
 		}
 	}
@@ -199,6 +222,7 @@ func (b *Broker) outboundOf(p Provider, i *Integration, key string, t *Ticket) (
 	o = &Outbound{
 		connection: t.Connection, environment: t.Environment, integration: i, key: key, version: t.Version,
 		presented: presented, serveUntil: never, kickAt: never,
+		standing: Standing{Connection: t.Connection, Revision: t.Revision, Version: t.Version, Status: t.Status},
 	}
 	if len(m.Access.Reveal()) >= minKeyLength {
 		o.access = m.Access

@@ -274,3 +274,20 @@ func callbackOf(t *testing.T, s *broker.Started) landed {
 		target.Query().Get("redirect_uri"),
 	}
 }
+
+// Where an app is installed, what comes back is no code that somebody could have got elsewhere: only the sign-in that sent
+// the end user there says whose installation it is.
+func TestInstallationsAreNotTakenForCodes(t *testing.T) {
+	for _, param := range []string{broker.PluginStateParam, broker.InstallationParam} {
+		r := newRig(t, func(r *rig) { r.provider.facts.CodeParam = param })
+		who, _ := r.session(broker.SessionInput{EndUser: &broker.EndUser{ID: "ann"}})
+		_, err := r.broker.Obtain(t.Context(), who, broker.ObtainInput{Integration: "one", Code: "77", Verifier: "v"})
+		var e *broker.Error
+		if !errors.As(err, &e) || !errors.Is(e, broker.ErrInvalidRequest) || e.Field != "code" {
+			t.Errorf("%s: %v", param, err)
+		}
+		if len(r.provider.codes) > 0 {
+			t.Errorf("%s: the provider was asked", param)
+		}
+	}
+}

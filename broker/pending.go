@@ -30,6 +30,10 @@ func (b *Broker) Propose(ctx context.Context, who Actor, p Proposal) (*Connectio
 	if err := who.Allow(ScopeSessionsWrite); err != nil {
 		return nil, nil, Secret{}, err
 	}
+	return b.propose(ctx, who, p, b.store.CreatePending)
+}
+
+func (b *Broker) propose(ctx context.Context, who Actor, p Proposal, create func(context.Context, *Connection, Trail) error) (*Connection, *Session, Secret, error) {
 	c, err := b.proposed(who, p)
 	if err != nil {
 		return nil, nil, Secret{}, err
@@ -38,7 +42,7 @@ func (b *Broker) Propose(ctx context.Context, who Actor, p Proposal) (*Connectio
 	if env, err := b.Environment(who); err != nil || p.ReturnURL != "" && !ReturnURLAllowed(p.ReturnURL, env.ReturnURLs) {
 		return nil, nil, Secret{}, orElse(err, ErrReturnURLRefused.On("return_url"))
 	}
-	if err := b.store.CreatePending(ctx, c, b.audited(who, "connection.propose", string(c.ID))); err != nil {
+	if err := create(ctx, c, b.audited(who, "connection.propose", string(c.ID))); err != nil {
 		return nil, nil, Secret{}, err
 	}
 	s, token, err := b.CreateSession(ctx, who, p.session(c))
@@ -65,15 +69,19 @@ func (b *Broker) ProposeOnce(ctx context.Context, who Actor, p Proposal) (c *Con
 	if err != nil {
 		return nil, false, Secret{}, err
 	}
-	b.proposing.Lock() // or two who ask at the same time would find nothing, and make two
-	defer b.proposing.Unlock()
 	old, err := b.appsOwn(ctx, i)
+	if err == nil && old == nil {
+		c, _, token, err = b.propose(ctx, who, p, b.store.CreateOnly)
+		if !errors.Is(err, ErrConflict) {
+			return c, false, token, err
+		}
+		old, err = b.appsOwn(ctx, i) // somebody asked at the same time
+	}
 	switch {
 	case err != nil:
 		return nil, false, Secret{}, err
 	case old == nil:
-		c, _, token, err = b.Propose(ctx, who, p)
-		return c, false, token, err
+		return nil, false, Secret{}, ErrConflict.On("connection").Saying("somebody makes and ends this connection at the same time")
 	case old.Status == Active:
 		return nil, true, Secret{}, ErrConflict.On("connection").Saying("the connection works; end it before it is authorized anew")
 	}

@@ -241,7 +241,7 @@ type Facts struct {
 	OnDemand         bool          // renewed without asking the provider, so that it is done when somebody needs it and not before
 	RevokesGrant     bool          // revoking one token ends every token of that user and client
 	RevokesOwn       bool          // of a shared grant, a part is a connection's own and can be ended
-	Installs         bool          // end users install an app, which somebody else may have to approve first
+	InstalledLater   bool          // end users install an app, which somebody else may have to approve first
 	HasProxy         bool
 	KeepsRefresh     bool // an answer without a refresh token keeps the old one, always true for OAuth 2
 	ForwardsWebhooks bool

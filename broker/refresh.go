@@ -140,6 +140,9 @@ func (b *Broker) renewOnce(ctx context.Context, r renewal) (*Credential, error) 
 	if b.satisfies(t, c, r) {
 		return c, nil
 	}
+	if err := b.refusePaused(); err != nil {
+		return nil, err
+	}
 	if err := b.standsInTheWay(t, c, r); err != nil {
 		return nil, err
 	}
@@ -205,6 +208,10 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 	}
 	if err != nil {
 		return nil, errors.Join(notLetIn(t, err), b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
+	}
+	if err := b.refusePaused(); err != nil { // somebody else has adopted the store while we waited
+		report(gate.Result{})
+		return nil, errors.Join(err, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
 	}
 	got, failure, repeated := b.askGuarded(ctx, t.renewer, h, report)
 	if got == nil {
@@ -296,6 +303,9 @@ func (b *Broker) lease(ctx context.Context, t *target, r renewal) (*Credential, 
 			c.LeaseOwner = ""
 			return c, nil
 		}
+		if r.background && b.shared != nil {
+			return nil, errElsewhere
+		}
 		select {
 		case <-time.After(jitter(pause)):
 		case <-deadline.C:
@@ -305,6 +315,9 @@ func (b *Broker) lease(ctx context.Context, t *target, r renewal) (*Credential, 
 		}
 	}
 }
+
+// errElsewhere leaves a renewal that nobody waits for to the node that has begun it.
+var errElsewhere = errors.New("another node renews it")
 
 // satisfies reports whether the credential is what was asked for.
 func (b *Broker) satisfies(t *target, c *Credential, r renewal) bool {

@@ -34,6 +34,7 @@ type storedClient struct {
 	ID     string `json:"id"`
 	Secret string `json:"secret,omitempty"`
 	Auth   string `json:"auth"`
+	Origin string `json:"origin"` // of the token endpoint that there was, the one that the secret is for
 }
 
 func registrationPlace(r *Registration) place {
@@ -101,6 +102,9 @@ func (b *Broker) registration(ctx context.Context, c *connecting, s *Server, red
 	if err := b.openJSON(registrationPlace(r), r.Client, out); err != nil {
 		return nil, err
 	}
+	if out.Origin != originOf(s.Token) {
+		return nil, nil //nolint:nilnil // as above
+	}
 	return out, nil
 }
 
@@ -115,7 +119,7 @@ func (b *Broker) register(ctx context.Context, c *connecting, d Discoverer, s *S
 	if err != nil {
 		return nil, unregistered(err)
 	}
-	out := &storedClient{ID: got.ID, Secret: got.Secret.Reveal(), Auth: got.Auth}
+	out := &storedClient{ID: got.ID, Secret: got.Secret.Reveal(), Auth: got.Auth, Origin: originOf(s.Token)}
 	row := &Registration{
 		Environment: m.integration.Environment, Integration: m.integration.ID, Issuer: s.registrar(), RedirectURI: r.RedirectURI,
 		ExpiresAt: cut(got.ExpiresAt), CreatedAt: b.Now(),

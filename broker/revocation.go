@@ -22,9 +22,10 @@ const (
 	revokeClaim      = 2 * time.Minute // longer than an attempt can take
 )
 
-// RevokeDue ends the grants of deleted connections at their providers, as far as that is due.
+// RevokeDue ends the grants of deleted connections at their providers, as far as that is due. While renewals are paused
+// nothing is: a grant may be in use elsewhere.
 func (b *Broker) RevokeDue(ctx context.Context) error {
-	for {
+	for b.Paused() == NotPaused {
 		now := b.Now()
 		list, err := b.store.ClaimRevocations(ctx, now, now.Add(revokeClaim), revokeAtOnce)
 		if err != nil || len(list) == 0 {
@@ -44,6 +45,7 @@ func (b *Broker) RevokeDue(ctx context.Context) error {
 			return err
 		}
 	}
+	return nil
 }
 
 // revokeSafely puts a job back whose provider makes us panic: on its own goroutine that would end the process, and again

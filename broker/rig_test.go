@@ -104,6 +104,14 @@ func (r *rig) start() {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { _ = db.Close() })
+	r.serve(db)
+}
+
+// serve makes a broker on a store that is open.
+func (r *rig) serve(db broker.Store) {
+	r.t.Helper()
+	ctx := r.t.Context()
+	var err error
 	r.store = db
 	if r.wrap != nil {
 		r.store = r.wrap(db)

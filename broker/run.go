@@ -25,20 +25,29 @@ const (
 func (b *Broker) Run(ctx context.Context) error {
 	var workers sync.WaitGroup
 	b.work.run(func() { b.takeReserve(ctx) })
-	for name, work := range map[string]func(context.Context){
-		"renew":  b.renewInBackground,
-		"watch":  b.watch,
-		"revoke": func(ctx context.Context) { b.every(ctx, revokeEvery, "revoke", b.RevokeDue) },
-		"tell":   b.tellInBackground,
-		"sweep":  func(ctx context.Context) { b.every(ctx, sweepEvery, "sweep", b.Sweep) },
-		"flush":  func(ctx context.Context) { b.every(ctx, flushEvery, "write what was read", b.flushReads) },
-	} {
+	for name, work := range b.background() {
 		workers.Go(func() { b.keepRunning(ctx, name, work) })
 	}
 	<-ctx.Done()
 	b.Stop()
 	workers.Wait()
 	return b.drain(context.WithoutCancel(ctx))
+}
+
+// background is the work that goes on all the time, by its name.
+func (b *Broker) background() map[string]func(context.Context) {
+	work := map[string]func(context.Context){
+		"renew":  b.renewInBackground,
+		"watch":  b.watch,
+		"revoke": func(ctx context.Context) { b.every(ctx, revokeEvery, "revoke", b.RevokeDue) },
+		"tell":   b.tellInBackground,
+		"sweep":  func(ctx context.Context) { b.every(ctx, sweepEvery, "sweep", b.Sweep) },
+		"flush":  func(ctx context.Context) { b.every(ctx, flushEvery, "write what was read", b.flushReads) },
+	}
+	if b.shared != nil {
+		work["listen"] = func(ctx context.Context) { b.every(ctx, listenEvery, "listen for sign-ins of other nodes", b.listen) }
+	}
+	return work
 }
 
 // Stop lets nothing new begin: no renewal asks a provider any more, and no revocation or delivery is taken up. What has been asked is

@@ -55,6 +55,10 @@ func (b *Broker) renewInBackground(ctx context.Context) {
 
 // dispatch starts renewals that are due, as long as there are places, and says how long to wait if nobody wakes us.
 func (s *scheduler) dispatch(ctx context.Context) (pause time.Duration, err error) {
+	if s.b.Paused() != NotPaused {
+		s.queue = nil
+		return idleLook, nil // adopting wakes us
+	}
 	for s.under.room() > 0 {
 		if len(s.queue) == 0 {
 			if pause, err = s.list(ctx); err != nil || len(s.queue) == 0 {
@@ -130,7 +134,7 @@ func (s *scheduler) start(ctx context.Context, d DueRefresh, gate string) {
 // integration's client is refused, its provider left the catalogue, or there is nothing to renew.
 func (b *Broker) settle(ctx context.Context, d DueRefresh, c *Credential, err error) {
 	var failure *RefreshError
-	if errors.As(err, &failure) && failure.Attempted || errors.Is(err, ErrNotFound) {
+	if errors.As(err, &failure) && failure.Attempted || errors.Is(err, ErrNotFound) || errors.Is(err, errElsewhere) {
 		return
 	}
 	now := b.Now()

@@ -86,6 +86,41 @@ func TestSecretSettingsOfAnotherAddress(t *testing.T) {
 
 // A value that we choose is the same for as long as a session lasts, differs between sessions, and is what the app's
 // backend says where it says something.
+// more is a catalogue with an entry besides those of the fake provider.
+type more struct{ *fakeProvider }
+
+func (m more) Provider(name string) (broker.Provider, bool) {
+	if name == "passing" {
+		return m.fakeProvider, true
+	}
+	return m.fakeProvider.Provider(name)
+}
+
+// What is secret among the settings is known from the catalogue alone, so that nothing is taken while it is not known.
+func TestSettingsAreNotChangedWhileTheirProviderIsGone(t *testing.T) {
+	r := newRig(t, func(r *rig) { r.provider.facts.SecretSettings = []string{"key"} })
+	ctx := t.Context()
+	if err := r.broker.ReplaceCatalogue(ctx, more{r.provider}, r.declared()); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.broker.CreateIntegration(ctx, r.who, broker.IntegrationInput{Key: "cloud", Provider: "passing", ClientID: "c", Settings: map[string]string{"key": "old"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.broker.ReplaceCatalogue(ctx, r.provider, r.declared()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = r.broker.UpdateIntegration(ctx, r.who, "cloud", broker.IntegrationPatch{Settings: map[string]string{"key": "a-secret-in-the-clear"}})
+	if broker.AsError(err).Code != broker.ErrNotSupported.Code {
+		t.Errorf("got %v", err)
+	}
+	name := "Cloud"
+	i, err := r.broker.UpdateIntegration(ctx, r.who, "cloud", broker.IntegrationPatch{DisplayName: &name})
+	if err != nil || len(i.SecretSettings) == 0 || len(i.Settings) > 0 {
+		t.Errorf("another change: %v, %v", i, err)
+	}
+}
+
 func TestValuesThatAreAssigned(t *testing.T) {
 	r := newRig(t, func(r *rig) { r.provider.facts.Assigned = &broker.Field{Name: "external_id", Title: "External ID"} })
 	ctx := t.Context()

@@ -65,8 +65,13 @@ func (b *Broker) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	deployment, err := b.store.Deployment(ctx)
+	if err != nil {
+		return err
+	}
 	b.snapshot.Store(newSnapshot(environments, keys, integrations, webhooks))
 	b.foreign.Store(foreign)
+	b.redeploy(ctx, deployment)
 	return nil
 }
 

@@ -21,12 +21,31 @@ type Store interface {
 	TrailStore
 	WebhookStore
 	KeyringStore
+	DeploymentStore
 
-	// ForeignChanges is a number that rises when another process has written.
+	// ForeignChanges is a number that rises when another process has written what a broker keeps in memory: environments,
+	// API keys, integrations, webhooks, connections, credentials or data keys. It may rise for other writes too.
 	ForeignChanges(ctx context.Context) (int64, error)
 	// Ping reports whether the store can be read.
 	Ping(ctx context.Context) error
 	Close() error
+}
+
+// Shared is what a store can do besides that several processes serve from at the same time.
+type Shared interface {
+	// Standing tells what may have changed about a connection since its ticket was read, without reading the rest.
+	// NotFound: it is gone.
+	Standing(ctx context.Context, integration IntegrationID, key string) (Standing, error)
+	// FlowsByChannel finds the flows that have one of the channels.
+	FlowsByChannel(ctx context.Context, channels [][]byte) ([]*Flow, error)
+}
+
+// Standing is what every write to a connection that a caller could notice changes.
+type Standing struct {
+	Connection ConnectionID
+	Revision   int64
+	Version    int64
+	Status     Status
 }
 
 // EnvironmentStore keeps environments and their API keys. There are few: they are read whole.
@@ -140,6 +159,8 @@ type ConnectionStore interface {
 	PutGrant(ctx context.Context, g *Grant) error
 	// CreatePending inserts a connection without a credential.
 	CreatePending(ctx context.Context, c *Connection, t Trail) error
+	// CreateOnly is CreatePending for the one connection that an integration has without an end user. Conflict: it has one.
+	CreateOnly(ctx context.Context, c *Connection, t Trail) error
 	Connection(ctx context.Context, env EnvironmentID, id ConnectionID) (*Connection, error)
 	ConnectionByKey(ctx context.Context, integration IntegrationID, key string) (*Connection, error)
 	// Connections lists, newest first, then by highest number.
@@ -175,7 +196,8 @@ type Ticket struct {
 	ObtainedAt  time.Time
 	ExpiresAt   time.Time
 	RefreshAt   time.Time
-	Renewable   bool // a refresh token is stored
+	Renewable   bool  // a refresh token is stored
+	Revision    int64 // of the connection; only a [Shared] store tells it
 }
 
 // Swap is a renewed credential on its way into the store.

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the tests need beyond Go, where it is missing: a C compiler (the race detector is linked with it),
-# Chromium (the pages are tested in a browser) and Node.js with npm (what applications run against us is tested unmodified;
-# the tests install their npm packages themselves).
+# Chromium (the pages are tested in a browser), Node.js with npm (what applications run against us is tested unmodified;
+# the tests install their npm packages themselves), and PostgreSQL with PgBouncer (tests start servers of their own).
 # On Debian and Ubuntu through apt-get, as root or with sudo; elsewhere it says what to install.
 set -euo pipefail
 
@@ -23,6 +23,13 @@ browser_package() {
 	fi
 }
 
+# has_postgres looks where Debian puts the programs, too: it leaves them off the path.
+has_postgres() {
+	{ has initdb && has postgres; } || compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null
+}
+
+has_pgbouncer() { has pgbouncer || [ -x /usr/sbin/pgbouncer ]; }
+
 # missing sets the packages that are to be installed, by their Debian names.
 missing() {
 	packages=()
@@ -30,12 +37,14 @@ missing() {
 	has_browser || packages+=("$(browser_package)" fonts-liberation)
 	has node || packages+=(nodejs)
 	has npm || packages+=(npm)
+	has_postgres || packages+=(postgresql)
+	has_pgbouncer || packages+=(pgbouncer)
 }
 
 install_packages() {
 	local root=()
 	if ! has apt-get; then
-		echo "Please install a C compiler, Chromium, Node.js and npm (Debian's names of what is missing: ${packages[*]})" >&2
+		echo "Please install a C compiler, Chromium, Node.js, npm, PostgreSQL and PgBouncer (Debian's names of what is missing: ${packages[*]})" >&2
 		exit 1
 	fi
 	if [ "$(id -u)" -ne 0 ]; then

@@ -25,6 +25,7 @@ type app struct{ base }
 const (
 	appInstallation = broker.InstallationParam
 	appID           = "app_id"
+	appAccount      = "account_id" // whose it is: it stays when the app is installed anew
 )
 
 // The words that an authorization URL may have for where the app is installed.
@@ -50,7 +51,7 @@ func (c *compiler) compileApp() {
 
 // knownOfApps lets connection config say which installation it is of, which no end user types.
 func (c *compiler) knownOfApps() {
-	for _, name := range []string{appInstallation, appID, "appPublicLink", "app_slug"} {
+	for _, name := range []string{appInstallation, appID, appAccount, "appPublicLink", "app_slug"} {
 		c.known(name, true)
 		c.config[name].Automated = true
 	}
@@ -91,12 +92,7 @@ func (p *app) Exchange(ctx context.Context, r *broker.ExchangeRequest) (*broker.
 	if !in.since(r.Begun) {
 		return nil, errNotNew
 	}
-	got, err := p.mint(ctx, r.Client, r.Config, r.Code)
-	if err != nil {
-		return nil, err
-	}
-	got.Account = in.account
-	return got, nil
+	return p.mintFor(ctx, r.Client, r.Config, r.Code, in.account)
 }
 
 var errNotNew = &broker.ProviderError{
@@ -115,7 +111,23 @@ func (p *app) Submit(ctx context.Context, h *broker.Holding, fields map[string]b
 	case !fields[appID].IsZero() && fields[appID].Reveal() != h.Client.ID:
 		return nil, invalid(appID, "is not the integration's app")
 	}
-	return p.mint(ctx, h.Client, h.Config, id)
+	in, err := p.installation(ctx, h.Client, h.Config, id)
+	if err != nil {
+		return nil, err
+	}
+	return p.mintFor(ctx, h.Client, h.Config, id, in.account)
+}
+
+// mintFor gets the first token of an account's installation.
+func (p *app) mintFor(ctx context.Context, client *broker.Client, config map[string]string, id, account string) (*broker.Obtained, error) {
+	got, err := p.mint(ctx, client, config, id)
+	if err != nil {
+		return nil, err
+	}
+	if got.Account = account; account != "" {
+		got.Config[appAccount] = account
+	}
+	return got, nil
 }
 
 // Renewable reports whether it is known which installation to get another token of.

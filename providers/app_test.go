@@ -188,7 +188,7 @@ func TestInstallationsThatAreRefused(t *testing.T) {
 		c := appClient()
 		c.Secret = broker.NewSecret(key)
 		_, err := p.Renew(t.Context(), &broker.Holding{Client: c, Material: h.Material})
-		if e := failed(t, err); e.Code != broker.ErrMisconfigured.Code || strings.Contains(e.Text, "MC4") {
+		if e := failed(t, err); e.Code != broker.ErrMisconfigured.Code || e.Class != broker.ClientRefused || strings.Contains(e.Text, "MC4") {
 			t.Errorf("%s: %+v", what, e)
 		}
 	}
@@ -207,6 +207,9 @@ func TestInstallationsOfABackend(t *testing.T) {
 	got, err := p.Submit(t.Context(), h, secrets("app_id", "4711", "installation_id", "77"))
 	if err != nil || got.Material.Access.Reveal() != "ghs_1" {
 		t.Fatal(err)
+	}
+	if got.Account != "12345678901234567" || got.Config["account_id"] != got.Account { // as one that was just installed
+		t.Errorf("account %q, config %v", got.Account, got.Config)
 	}
 	_, err = p.Submit(t.Context(), h, secrets("app_id", "4712", "installation_id", "77"))
 	wantInvalid(t, "another app", err, "app_id")

@@ -333,6 +333,10 @@ func TestRolesThatAreRefused(t *testing.T) {
 	if _, err := p.Renew(t.Context(), h); failed(t, err).Class != broker.ClientRefused {
 		t.Error(err)
 	}
+	delete(h.Client.Settings, "awsSecretAccessKey")
+	if _, err := p.Renew(t.Context(), h); failed(t, err).Class != broker.ClientRefused {
+		t.Errorf("without an access key: %v", err)
+	}
 }
 
 func TestRolesThatCannotBeAssumed(t *testing.T) {

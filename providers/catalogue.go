@@ -391,7 +391,7 @@ var additions = []string{
 	"refresh_grace", "access_token_lifetime", "refresh_token_lifetime", "refresh_token_idle", "token_auth_method",
 	"error_predicates", "permanent_errors", "client_errors", "host_pattern", "rate_limit", "quirks", "evidence",
 	"post_connection", "issuer", "realm", "token_param_names", "long_lived_token", "lacking", "resource",
-	"warnings", "client_id_pattern",
+	"warnings", "client_id_pattern", "client_assertion",
 }
 
 // withAdditions lets our additions stay where an overlay replaces an entry of the layers below and lacks them. They stay

@@ -22,17 +22,36 @@ const assertionLife = 5 * time.Minute
 // assertionType is what an assertion of a client is called (RFC 7523 section 2.2).
 const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
+// compileClientAssertion reads who an assertion is of and for, where that is not as the standard has it.
+func (c *compiler) compileClientAssertion() {
+	for _, x := range c.entry.ClientAssertion {
+		c.oneOf("client_assertion", x.Key, "iss", "sub", "aud")
+	}
+	if len(c.entry.ClientAssertion) > 0 && !c.tokenAuth.asserted {
+		c.broken([]string{"client_assertion"}, "needs token_auth_method private_key_jwt")
+	}
+	c.assertion = c.named([]string{"client_assertion"}, c.entry.ClientAssertion)
+}
+
 // assert puts a client's assertion into a request to an address. Its key, a PEM or a JWK, stands where other clients have
-// their secret. Errors: variable_invalid naming client_private_key.
-func (b *base) assert(form url.Values, client *broker.Client, audience string) error {
+// their secret. Errors: variable_invalid naming client_private_key, or what the entry's own claims lack.
+func (b *base) assert(form url.Values, client *broker.Client, audience string, sc *scope) error {
 	key, err := parseKey(client.Secret.Reveal())
 	if err != nil {
 		return invalid(namePrivateKey, "cannot sign: "+err.Error())
 	}
 	now := b.now()
-	claims, err := json.Marshal(map[string]any{
+	said := map[string]any{
 		"iss": client.ID, "sub": client.ID, "aud": audience, "jti": uuid.NewString(), "iat": now.Unix(), "exp": now.Add(assertionLife).Unix(),
-	}, json.Deterministic(true))
+	}
+	own, err := fillAll(b.spec.assertion, sc)
+	if err != nil {
+		return err
+	}
+	for _, x := range own {
+		said[x.Key] = x.Value
+	}
+	claims, err := json.Marshal(said, json.Deterministic(true))
 	if err != nil {
 		return broker.ErrInternal.Because(err)
 	}

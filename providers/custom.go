@@ -103,11 +103,11 @@ func (p *custom) Exchange(ctx context.Context, r *broker.ExchangeRequest) (*brok
 	}
 	got.Material.Scopes = nil // what the app may do is set with the app
 	got.Config[appID] = r.Client.Settings[appID]
-	id, err := p.chosen(ctx, r, named, got.Material)
+	id, account, err := p.chosen(ctx, r, named, got.Material)
 	if err != nil || id == "" {
 		return got, err
 	}
-	own, err := p.app.mint(ctx, speaker(r.Client), r.Config, id)
+	own, err := p.app.mintFor(ctx, speaker(r.Client), r.Config, id, account)
 	if err != nil {
 		return got, err
 	}
@@ -128,15 +128,15 @@ var (
 	}
 )
 
-// chosen decides which installation the connection is of, "" if it has to wait for one. The browser can name anybody's, and
+// chosen decides which installation the connection is of, and whose that is; "" if it has to wait for one. The browser can name anybody's, and
 // the app's own key would open it. So it must be one that the user may see, which only the user's token can tell; and as a
 // user may see an account's without having a say in it, it must also have come about, or have been changed, while this
 // sign-in lasted, or be known already: the app's backend decided on it, or it is the connection's own. A connection that
 // waits takes what came about since it was made, and finds it by itself where there is only one.
-func (p *custom) chosen(ctx context.Context, r *broker.ExchangeRequest, named string, user *broker.Material) (string, error) {
+func (p *custom) chosen(ctx context.Context, r *broker.ExchangeRequest, named string, user *broker.Material) (id, account string, err error) {
 	known, since, waits := r.Config[appInstallation], r.Begun, false
 	if known != "" && named != "" && named != known {
-		return "", errNotDecided
+		return "", "", errNotDecided
 	}
 	if old := r.Repaired; old != nil && known == "" {
 		known = old.Config[appInstallation]
@@ -145,24 +145,25 @@ func (p *custom) chosen(ctx context.Context, r *broker.ExchangeRequest, named st
 		}
 	}
 	if named == "" && known == "" && !waits {
-		return "", nil
+		return "", "", nil
 	}
 	list, err := p.visible(ctx, r.Client, r.Config, user)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	in := list[cmp.Or(named, known)]
+	if id = cmp.Or(named, known); id == "" {
+		id = onlyNew(list, since)
+	}
+	in := list[id]
 	switch {
-	case named == "" && waits:
-		return onlyNew(list, since), nil
-	case named == "" && in == nil && r.Config[appInstallation] == "":
-		return "", nil // what the connection had is gone, and what is to come has to be waited for
+	case in == nil && named == "" && r.Config[appInstallation] == "":
+		return "", "", nil // nothing came about, or what the connection had is gone
 	case in == nil:
-		return "", errNotVisible
+		return "", "", errNotVisible
 	case named != "" && named != known && !in.since(since):
-		return "", errNotNew
+		return "", "", errNotNew
 	}
-	return cmp.Or(named, known), nil
+	return id, in.account, nil
 }
 
 // onlyNew gives the one installation that came about since then, "" if there is none or more than one.
@@ -205,6 +206,7 @@ func (p *custom) visible(ctx context.Context, client *broker.Client, config map[
 		var answer struct {
 			Installations []struct {
 				ID      jsontext.Value `json:"id"`
+				Account jsontext.Value `json:"account"`
 				Created time.Time      `json:"created_at"`
 				Updated time.Time      `json:"updated_at"`
 			} `json:"installations"`
@@ -213,7 +215,7 @@ func (p *custom) visible(ctx context.Context, client *broker.Client, config map[
 			return nil, unreadable(a, codeBadAnswer, 0)
 		}
 		for _, in := range answer.Installations {
-			out[scalarText(in.ID)] = &installed{created: in.Created, updated: in.Updated}
+			out[scalarText(in.ID)] = &installed{created: in.Created, updated: in.Updated, account: scalarText(get(in.Account, "id"))}
 		}
 		if len(answer.Installations) < visiblePage {
 			break
@@ -231,6 +233,7 @@ func (p *custom) Submit(ctx context.Context, h *broker.Holding, fields map[strin
 		return nil, err
 	}
 	got.Material.SetUser(h.Material.User())
+	got.Account = "" // a connection's is its user's
 	return got, nil
 }
 

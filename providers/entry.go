@@ -71,6 +71,7 @@ type entry struct {
 	RefreshParams          yaml.Node `yaml:"refresh_params"`
 	RefreshURL             string    `yaml:"refresh_url"`
 	TokenParamNames        pairs     `yaml:"token_param_names"`
+	ClientAssertion        pairs     `yaml:"client_assertion"`
 
 	LongLived            *longLivedEntry `yaml:"long_lived_token"`
 	TokenHeaders         yaml.Node       `yaml:"token_headers"`

@@ -84,7 +84,8 @@ func unreadable(a *reply, code string, retryAfter time.Duration) *broker.Provide
 	}
 }
 
-// asFailure puts an error that arose before a request was sent into the form that callers of a provider expect.
+// asFailure puts an error that arose before a request was sent into the form that callers of a provider expect. That an
+// integration cannot be used as it is set up is as if the provider had refused its client: no connection is at fault.
 func asFailure(err error) error {
 	var p *broker.ProviderError
 	if err == nil || errors.As(err, &p) {
@@ -92,7 +93,10 @@ func asFailure(err error) error {
 	}
 	e := broker.AsError(err)
 	out := &broker.ProviderError{Class: broker.Transient, Code: e.Code, Text: e.Msg}
-	if e.Code == broker.ErrEgressBlocked.Code || e.Code == broker.ErrURLNotAllowed.Code {
+	switch e.Code {
+	case broker.ErrMisconfigured.Code:
+		out.Class = broker.ClientRefused
+	case broker.ErrEgressBlocked.Code, broker.ErrURLNotAllowed.Code:
 		out.Code, out.Reach = broker.ErrEgressBlocked.Code, broker.ErrEgressBlocked
 	}
 	return out

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -57,7 +58,7 @@ func (c *compiler) compileMCP() {
 		return
 	}
 	c.sendsPKCE = true // whatever the entry says
-	m := &mcpSpec{documents: e.ClientRegistration == "cimd", resource: c.template([]string{"resource"}, e.Resource)}
+	m := &mcpSpec{documents: e.ClientRegistration == "cimd", resource: c.template([]string{"resource"}, cmp.Or(e.Resource, e.AuthorizationParam.get("resource")))}
 	c.mcp = m
 	c.oneOf("client_registration", e.ClientRegistration, "dynamic", "static", "cimd")
 	if c.mode == modeMCPGeneric {
@@ -299,18 +300,26 @@ func (p *mcpProvider) Exchange(ctx context.Context, r *broker.ExchangeRequest) (
 	return &broker.Obtained{Material: m, Config: undecided(p.metadata(t, r.Client), r.Config)}, nil
 }
 
-// pinned gives the server and the client that a credential is of; a nil server: it is not known.
+// pinned gives the server and the client that a credential is of; a nil server: it is not known; a nil client: the
+// integration has another one by now, which belongs to another issuer.
 func (p *mcpProvider) pinned(h *broker.Holding) (*broker.Server, *broker.Client) {
-	client := h.Material.ServerClient(h.Client)
-	if client == nil {
-		client = p.client(h)
-	}
 	s := h.Material.Server()
 	if s == nil && p.spec.mcp.server == nil {
 		s, _ = p.known(h)
 	}
+	if client := h.Material.ServerClient(h.Client); client != nil {
+		return s, client
+	}
+	client := p.client(h)
+	if s != nil && p.spec.mcp.server != nil && client == h.Client && !sameIssuer(setting(h, issuerSetting), s.Issuer) {
+		return s, nil
+	}
 	return s, client
 }
+
+// sameIssuer compares the name that an integration has for an issuer with that in metadata. Where the issuer is where the
+// server is, either may be written with a slash at its end.
+func sameIssuer(a, b string) bool { return strings.TrimSuffix(a, "/") == strings.TrimSuffix(b, "/") }
 
 // Renewable reports whether there is a refresh token, and a server to take it.
 func (p *mcpProvider) Renewable(m *broker.Material) bool {
@@ -333,8 +342,11 @@ func (p *mcpProvider) Endpoint(h *broker.Holding) string {
 // Renew trades the refresh token for a new access token where the grant came from, once.
 func (p *mcpProvider) Renew(ctx context.Context, h *broker.Holding) (*broker.Obtained, error) {
 	s, client := p.pinned(h)
-	if !p.Renewable(h.Material) || s == nil || client == nil {
+	switch {
+	case !p.Renewable(h.Material) || s == nil:
 		return nil, &broker.ProviderError{Class: broker.GrantLost, Code: "no_refresh_token"}
+	case client == nil:
+		return nil, issuerChanged()
 	}
 	s, err := p.stillThere(ctx, h, s)
 	if err != nil {

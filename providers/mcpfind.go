@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/url"
@@ -76,12 +77,12 @@ func (p *mcpProvider) stillThere(ctx context.Context, h *broker.Holding, pinned 
 	if p.spec.mcp.server == nil || p.now().Sub(pinned.FoundAt).Abs() < forRenewal {
 		return pinned, nil
 	}
-	found := p.rediscover(ctx, pinned.API, setting(h, issuerSetting))
+	found := p.rediscover(ctx, pinned.API, cmp.Or(setting(h, issuerSetting), pinned.Issuer))
 	if found == nil {
 		return pinned, nil
 	}
 	if !sameServer(pinned, found) {
-		return nil, &broker.ProviderError{Class: broker.GrantLost, Code: broker.ReasonIssuerChanged, Moved: true}
+		return nil, issuerChanged()
 	}
 	now := *pinned
 	now.Token, now.FoundAt = found.Token, found.FoundAt
@@ -91,7 +92,12 @@ func (p *mcpProvider) stillThere(ctx context.Context, h *broker.Holding, pinned 
 	return &now, nil
 }
 
-// rediscover looks for a server beside a renewal; nil: it was not found.
+// issuerChanged is the error of a grant that must not be renewed where it would have to be.
+func issuerChanged() error {
+	return &broker.ProviderError{Class: broker.GrantLost, Code: broker.ReasonIssuerChanged, Moved: true}
+}
+
+// rediscover looks for a server beside a renewal, with that issuer if the server still trusts it; nil: it was not found.
 func (p *mcpProvider) rediscover(ctx context.Context, api, issuer string) *broker.Server {
 	d, key := p.deps, api+" "+issuer
 	if got, ok := d.found.get(key); ok && got.server == nil && d.now().Sub(got.at).Abs() < notFoundFor {
@@ -103,8 +109,7 @@ func (p *mcpProvider) rediscover(ctx context.Context, api, issuer string) *broke
 	if err == nil {
 		return s
 	}
-	// An integration whose client belongs to one issuer learns of another as an error; that is a change all the same.
-	if issuer != "" && errors.Is(err, broker.ErrIssuerMismatch) {
+	if errors.Is(err, discovery.ErrNotTrusted) {
 		if s, err = d.discover(ctx, api, "", forRenewal); err == nil {
 			return s
 		}

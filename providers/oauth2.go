@@ -35,6 +35,7 @@ func (c *compiler) compileToken() {
 		c.refresh = c.url([]string{"refresh_url"}, e.RefreshURL)
 	}
 	c.tokenAuth = c.compileTokenAuth()
+	c.compileClientAssertion()
 	c.tokenParams = c.params("token_params", &e.TokenParams)
 	c.refreshParams = c.tokenParams
 	if e.RefreshParams.Kind != 0 {
@@ -156,7 +157,7 @@ func (b *base) request(endpoint *urlTemplate, client *broker.Client, sc *scope) 
 	call.names = b.spec.entry.TokenParamNames
 	if auth.asserted {
 		cfg.ClientSecret = ""
-		if err := b.assert(call.params, client, target.String()); err != nil {
+		if err := b.assert(call.params, client, target.String(), sc); err != nil {
 			return nil, nil, err
 		}
 	}

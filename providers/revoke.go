@@ -223,7 +223,7 @@ func (b *base) revokeAuth(p *broker.Presentation, form url.Values, h *broker.Hol
 		})
 	case how == "body" && b.spec.tokenAuth.asserted:
 		form.Set("client_id", client.ID)
-		return b.assert(form, client, target)
+		return b.assert(form, client, target, b.scope(h))
 	case how == "body":
 		form.Set("client_id", client.ID)
 		if s := client.Secret.Reveal(); s != "" && !b.spec.tokenAuth.public {

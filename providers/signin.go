@@ -45,6 +45,7 @@ func (r *signingIn) ask(ctx context.Context, s *step) error {
 	if err != nil {
 		return err
 	}
+	r.hide(s)
 	a, err := r.p.deps.send(req)
 	if err != nil {
 		return err
@@ -57,6 +58,26 @@ func (r *signingIn) ask(ctx context.Context, s *step) error {
 	r.sc.steps = append(r.sc.steps, raw)
 	r.keepHeaders(a)
 	return nil
+}
+
+// minHidden is the length of the shortest part of an answer that is taken for a secret, in bytes. Shorter ones are numbers
+// and words, which many an explanation has in it.
+const minHidden = 8
+
+// hide notes what a step sends of earlier answers.
+func (r *signingIn) hide(s *step) {
+	refs := s.params.refs(s.url.refs())
+	for _, t := range s.headers {
+		refs = append(refs, t.refs()...)
+	}
+	for _, ref := range refs {
+		if _, _, ok := stepRef(ref); !ok {
+			continue
+		}
+		if v, _ := r.sc.look(ref); len(v) >= minHidden {
+			r.secrets = append(r.secrets, v)
+		}
+	}
 }
 
 // request makes a step's request.
@@ -139,7 +160,8 @@ func (r *signingIn) read(a *reply) (jsontext.Value, error) {
 // refused makes the refusal of what an end user typed a matter of that connection, unless something of the integration's
 // went along.
 func (r *signingIn) refused(e *broker.ProviderError) error {
-	if e.Class == broker.ClientRefused && !r.p.spec.ownClient(r.h.Client) {
+	lent := func(f *field) bool { return r.p.lends(r.h, f.Name) }
+	if e.Class == broker.ClientRefused && !slices.ContainsFunc(r.p.spec.settings, lent) {
 		e.Class = broker.GrantLost
 	}
 	return e
@@ -200,6 +222,9 @@ func (r *signingIn) bring(name, v string) {
 	}
 	r.brought[name] = broker.NewSecret(v)
 	r.sc.named[name] = v
+	if len(v) >= minHidden {
+		r.secrets = append(r.secrets, v)
+	}
 }
 
 // result takes the token from the last answer. Nothing of an answer without one is used.

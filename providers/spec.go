@@ -59,6 +59,7 @@ type spec struct {
 	tokenParams   []namedTemplate
 	refreshParams []namedTemplate
 	tokenAuth     tokenAuth
+	assertion     []namedTemplate // what a client's assertion claims otherwise than usual
 	sendsPKCE     bool
 
 	lengthen, relengthen *trade // nil: refresh tokens, if anything
@@ -454,7 +455,7 @@ func (c *compiler) makeFacts() *broker.Facts {
 		f.CodeParam = broker.InstallationParam
 	}
 	if c.mode == modeCustom {
-		f.Installs, f.RevokesOwn, f.SecretSettings = true, true, []string{settingPrivateKey}
+		f.InstalledLater, f.RevokesOwn, f.SecretSettings = true, true, []string{settingPrivateKey}
 	}
 	if e.AuthMode == modeAWS && len(c.reasons) == 0 {
 		x := c.config[awsExternalID].Field

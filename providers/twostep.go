@@ -229,16 +229,23 @@ func (p *twoStep) signIn(ctx context.Context, h *broker.Holding) (*broker.Obtain
 	return r.result()
 }
 
-// signInScope is what the requests may speak of. What the integration has settled goes before what was typed.
+// signInScope is what the requests may speak of.
 func (b *base) signInScope(h *broker.Holding) *scope {
 	sc := b.scope(h)
 	sc.bare = true
 	for _, f := range b.spec.settings {
-		if b.settled(h, f.Name) {
+		if b.lends(h, f.Name) {
 			sc.named[f.Name] = setting(h, f.Name)
 		}
 	}
 	return sc
+}
+
+// lends reports whether a sign-in sends something of the integration's. What a credential has of its own is not replaced by
+// what the integration has settled since: nobody has checked then whether that may go to the connection's host.
+func (b *base) lends(h *broker.Holding, name string) bool {
+	_, own := h.Material.Details[name]
+	return !own && b.settled(h, name)
 }
 
 // settled reports whether the integration decides a credential that an end user would be asked for else.

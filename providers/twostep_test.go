@@ -282,6 +282,31 @@ token_response: {token: t}
 	}
 }
 
+// What the answers on the way brought is as secret as what was typed.
+func TestRefusalDoesNotRepeatWhatAnEarlierAnswerBrought(t *testing.T) {
+	d := newDoor(t, func(w http.ResponseWriter, r *http.Request, _ string) {
+		if r.URL.Path == "/first" {
+			w.Header().Set("Set-Cookie", "session=marked-cookie")
+			_, _ = io.WriteString(w, `{"t":"marked-token"}`)
+			return
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, `{"error":"refused","message":"`+r.URL.Query().Get("echo")+` is not good here"}`)
+	})
+	for _, echo := range []string{"${step1.t}", "${credentials.session}"} {
+		p := twoStepAt(t, d.URL, `
+token_url: SERVER/first
+token_response_headers: [set-cookie]
+additional_steps: [{token_url: 'SERVER/second?echo=`+echo+`'}]
+token_response: {token: t}
+`+userAndPassword)
+		_, err := p.Submit(t.Context(), &broker.Holding{}, secrets("username", "a", "password", "p"))
+		if e := failed(t, err); e.Code != "refused" || strings.Contains(e.Text, "marked") {
+			t.Errorf("%s: %s: %s", echo, e.Code, e.Text)
+		}
+	}
+}
+
 func TestSignInWithARefreshToken(t *testing.T) {
 	refused := false
 	d := newDoor(t, func(w http.ResponseWriter, r *http.Request, _ string) {
@@ -390,6 +415,41 @@ integration_config: {appKey: {title: App key, description: d, secret: true}}
 	_, err = p.Renew(t.Context(), ours)
 	if e := failed(t, err); e.Class != broker.ClientRefused {
 		t.Errorf("whose fault it is, is not known: %+v", e)
+	}
+}
+
+// What an integration settles later is not for the connections that were made without it: where their end users' hosts were
+// free, it would go to one that somebody typed.
+func TestWhatAnIntegrationSettlesLaterDoesNotReachOlderConnections(t *testing.T) {
+	status := http.StatusOK
+	d := newDoor(t, func(w http.ResponseWriter, _ *http.Request, _ string) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `{"t":"x"}`)
+	})
+	p := twoStepAt(t, d.URL, `
+token_url: http://${connectionConfig.host}/login
+token_params: {key: '${credentials.appKey}', u: '${credentials.username}'}
+token_response: {token: t}
+connection_config: {host: {title: Host, description: d}}
+integration_config: {appKey: {title: App key, description: d, secret: true}}
+`+userAndPassword)
+	config := map[string]string{"host": strings.TrimPrefix(d.URL, "http://")}
+	typed := secrets("username", "a", "password", "p", "appKey", "theirs")
+	got, err := p.Submit(t.Context(), &broker.Holding{Client: &broker.Client{}, Config: config}, typed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	later := &broker.Holding{Client: &broker.Client{Settings: map[string]string{"appKey": "ours"}}, Config: config, Material: got.Material}
+	if _, err := p.Renew(t.Context(), later); err != nil {
+		t.Fatal(err)
+	}
+	if all := d.requests(); strings.Contains(strings.Join(all, ""), "ours") || len(all) != 2 {
+		t.Errorf("asked %q", all)
+	}
+	status = http.StatusUnauthorized
+	_, err = p.Renew(t.Context(), later)
+	if e := failed(t, err); e.Class != broker.GrantLost {
+		t.Errorf("the integration is taken to be at fault: %+v", e)
 	}
 }
 

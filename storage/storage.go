@@ -4,11 +4,13 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/storage/postgres"
 	"github.com/coatcheck/coatcheck/storage/sqlite"
 )
 
@@ -19,8 +21,29 @@ const FileName = sqlite.FileName
 var (
 	ErrInUse  = sqlite.ErrInUse  // database_in_use
 	ErrTooNew = sqlite.ErrTooNew // schema_too_new
-	ErrTooOld = sqlite.ErrTooOld // sqlite_too_old
+	ErrTooOld = sqlite.ErrTooOld // sqlite_too_old, postgres_too_old
 )
+
+// sameError is another backend's failure under the name that this package has for it.
+type sameError struct {
+	error
+	as error
+}
+
+func (e sameError) Is(target error) bool { return target == e.as }
+func (e sameError) Unwrap() error        { return e.error }
+
+// named gives a failure of PostgreSQL's under this package's names.
+func named(err error) error {
+	for theirs, ours := range map[error]error{
+		postgres.ErrInUse: ErrInUse, postgres.ErrTooNew: ErrTooNew, postgres.ErrTooOld: ErrTooOld,
+	} {
+		if errors.Is(err, theirs) {
+			return sameError{err, ours}
+		}
+	}
+	return err
+}
 
 // Options are what a backend needs besides its name.
 type Options struct {
@@ -34,16 +57,26 @@ type Options struct {
 	Verify func([]broker.WrappedKey) error
 }
 
-// Open opens a store by its name: "sqlite" is a file in the data directory.
+// Open opens a store by its name: "sqlite" is a file in the data directory, and an address such as
+// postgres://user@host:5432/name a PostgreSQL database, which several servers may share, each with a data directory of its
+// own.
 func Open(ctx context.Context, name string, o Options) (broker.Store, error) {
-	if name != "sqlite" {
-		// A name can be an address with a password in it, so no more of it is repeated than its scheme.
-		scheme, _, _ := strings.Cut(name, ":")
-		return nil, fmt.Errorf("database %.20q is not supported by this build; it supports \"sqlite\"", scheme)
+	// A name can be an address with a password in it, so no more of it is repeated than its scheme.
+	scheme, _, address := strings.Cut(name, "://")
+	switch {
+	case name == "sqlite":
+		db, err := sqlite.Open(ctx, sqlite.Options{Dir: o.Dir, Exclusive: o.Exclusive, Now: o.Now, Verify: o.Verify})
+		if err != nil {
+			return nil, err
+		}
+		return db, nil
+	case address && (scheme == "postgres" || scheme == "postgresql"):
+		db, err := postgres.Open(ctx, postgres.Options{URL: name, Dir: o.Dir, Exclusive: o.Exclusive, Verify: o.Verify})
+		if err != nil {
+			return nil, named(err)
+		}
+		return db, nil
 	}
-	db, err := sqlite.Open(ctx, sqlite.Options{Dir: o.Dir, Exclusive: o.Exclusive, Now: o.Now, Verify: o.Verify})
-	if err != nil {
-		return nil, err
-	}
-	return db, nil
+	scheme, _, _ = strings.Cut(name, ":")
+	return nil, fmt.Errorf("database %.20q is not supported by this build; it supports \"sqlite\" and postgres:// addresses", scheme)
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/storage"
+	"github.com/coatcheck/coatcheck/storage/postgres/postgrestest"
 )
 
 func TestOpen(t *testing.T) {
@@ -51,9 +52,33 @@ func TestOpenHasTheKeyringVerified(t *testing.T) {
 	}
 }
 
+func TestOpenPostgreSQL(t *testing.T) {
+	t.Parallel()
+	address, dir := postgrestest.New(t), filepath.Join(t.TempDir(), "data")
+	s, err := storage.Open(t.Context(), address, storage.Options{Dir: dir, Exclusive: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	second, err := storage.Open(t.Context(), address, storage.Options{Dir: dir, Exclusive: true})
+	if !errors.Is(err, storage.ErrInUse) || !strings.HasPrefix(err.Error(), "database_in_use") || second != nil {
+		t.Errorf("a second server in the directory gets %v, %v", second, err)
+	}
+	if s, err := storage.Open(t.Context(), "postgres://user:pass%zz@host/x", storage.Options{}); s != nil || err == nil || strings.Contains(err.Error(), "pass") {
+		t.Errorf("got %v, %v", s, err)
+	}
+}
+
 func TestOpenNamesWhatIsSupported(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"", "SQLite", "sqlite:/var/lib", "postgres://user:pass%77ord@db.internal/x", "mysql"} {
+	for _, name := range []string{"", "SQLite", "sqlite:/var/lib", "mysql://user:pass%77ord@db.internal/x", "postgres", "mysql"} {
 		_, err := storage.Open(t.Context(), name, storage.Options{Dir: t.TempDir()})
 		if err == nil || !strings.Contains(err.Error(), `not supported by this build`) || !strings.Contains(err.Error(), `"sqlite"`) {
 			t.Errorf("%q: %v", name, err)

@@ -170,6 +170,9 @@ func readConfig(env environ, file string) (*config, error) {
 	if literalPassword(c.Egress.Proxy) {
 		return nil, fmt.Errorf("%s: egress.proxy: a password is not written here; take it from a variable, as ${NAME}, or put the URL into a file and name that in egress.proxy_file", file)
 	}
+	if databasePassword(c.Database) {
+		return nil, fmt.Errorf("%s: database: a password is not written here; take it from a variable, as ${NAME}, or leave it out and set PGPASSWORD or PGPASSFILE", file)
+	}
 	if err := expandAll(env, reflect.ValueOf(c).Elem()); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -189,6 +192,16 @@ func literalPassword(raw string) bool {
 		user = after
 	}
 	return user != "" && !strings.HasSuffix(user, ":")
+}
+
+// databasePassword reports whether a database's address has something of a password that does not come from a variable.
+func databasePassword(raw string) bool {
+	text := variable.ReplaceAllString(raw, "")
+	if u, err := url.Parse(text); err == nil {
+		password, _ := u.User.Password()
+		return password != "" || u.Query().Get("password") != ""
+	}
+	return strings.Contains(text, "@") || strings.Contains(text, "password") // what cannot be read may be one
 }
 
 // expandAll replaces ${NAME} in every text of the configuration.

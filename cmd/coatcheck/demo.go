@@ -57,6 +57,11 @@ func (c *demoCommand) Run(p *program) (err error) {
 		return err
 	}
 	defer func() { _ = n.store.Close() }()
+	if n.broker.Paused() != broker.NotPaused { // a directory that was kept, on another port: nobody else has its tokens
+		if _, err := n.broker.Adopt(p.ctx, broker.System("")); err != nil {
+			return err
+		}
+	}
 	if err := n.declare(p); err != nil {
 		return err
 	}

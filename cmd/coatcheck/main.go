@@ -45,6 +45,9 @@ type commands struct {
 	Keys      keysCommand      `cmd:"" help:"Manage encryption keys."`
 	APIKey    apikeyCommand    `cmd:"" name:"apikey" help:"Manage the API keys of an app's backend."`
 	Webhook   webhookCommand   `cmd:"" help:"Manage what the app is told: signing keys, and what did not arrive."`
+	Backup    backupCommand    `cmd:"" help:"Copy the database while the broker may be running."`
+	Restore   restoreCommand   `cmd:"" help:"Put the database of a backup in place. Nothing is renewed until it is adopted."`
+	Adopt     adoptCommand     `cmd:"" help:"Let this broker renew what is in the database: after a restore, a move, or a change of the public URL."`
 	Providers providersCommand `cmd:"" help:"Look into the catalogue of providers, and check integrations against it."`
 	Version   versionCommand   `cmd:"" help:"Print the version."`
 }

@@ -92,8 +92,10 @@ func openNode(ctx context.Context, c *config, env environ, log *slog.Logger, exc
 	if exclusive {
 		bc.Reserve = storage.NewReserve(c.Data)
 	}
-	n.broker, err = broker.New(ctx, bc)
-	return n, err
+	if n.broker, err = broker.New(ctx, bc); err != nil || !exclusive {
+		return n, err
+	}
+	return n, n.broker.Claim(ctx)
 }
 
 // newEgress makes the one way out.

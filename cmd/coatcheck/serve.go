@@ -46,6 +46,9 @@ func (c *serveCommand) Run(p *program) error {
 		return err
 	}
 	p.say("coatcheck %s listens on %s, public URL %s", version, listener.Addr(), cfg.PublicURL)
+	if why := pauseInWords(n.broker); why != "" {
+		p.say("Nothing is renewed: %s. If this broker alone is to use it from now on, run \"coatcheck adopt\".", why)
+	}
 	return n.serve(p, listener)
 }
 

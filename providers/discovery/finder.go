@@ -20,6 +20,10 @@ import (
 // ErrNone says that an address is not that of a server which tells how to sign in to it.
 var ErrNone = errors.New("there is no metadata that says how to sign in")
 
+// ErrNotTrusted is the cause of an issuer_mismatch where the server does not trust the issuer that is wanted. Without it, it
+// is the issuer's own metadata that names another one.
+var ErrNotTrusted = errors.New("the server does not trust this issuer")
+
 // Finder finds authorization servers. All of its fields are needed.
 type Finder struct {
 	// Calls makes the requests that no redirect is followed of, and Metadata those for documents. Their transports decide

@@ -51,7 +51,7 @@ func (s *search) authorizationServer(ctx context.Context, about *resourceMetadat
 		issuers = about.Servers[:1]
 	}
 	if s.issuer != "" && !slices.Contains(issuers, s.issuer) {
-		return nil, broker.ErrIssuerUnexpected.Saying("this server trusts another authorization server than the integration's client belongs to")
+		return nil, broker.ErrIssuerUnexpected.Saying("this server trusts another authorization server than the integration's client belongs to").Because(ErrNotTrusted)
 	}
 	at, err := s.check(issuers[0])
 	if err != nil {

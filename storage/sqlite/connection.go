@@ -160,8 +160,27 @@ func (d *DB) PutGrant(ctx context.Context, g *broker.Grant) error {
 
 // CreatePending implements [broker.ConnectionStore].
 func (d *DB) CreatePending(ctx context.Context, c *broker.Connection, t broker.Trail) error {
+	return d.createPending(ctx, c, t, func(*conn) error { return nil })
+}
+
+// CreateOnly implements [broker.ConnectionStore].
+func (d *DB) CreateOnly(ctx context.Context, c *broker.Connection, t broker.Trail) error {
+	return d.createPending(ctx, c, t, func(tx *conn) error {
+		there, err := tx.exists(`SELECT 1 FROM connections c JOIN integrations i ON i.number = c.integration_number
+			WHERE i.id = ? AND c.end_user_id IS NULL`, string(c.Integration))
+		if err == nil && there {
+			err = broker.ErrConflict.On("connection")
+		}
+		return err
+	})
+}
+
+func (d *DB) createPending(ctx context.Context, c *broker.Connection, t broker.Trail, allowed func(*conn) error) error {
 	var number int64
 	err := d.write(ctx, "create pending connection", func(tx *conn) (err error) {
+		if err := allowed(tx); err != nil {
+			return err
+		}
 		if number, err = insertConnection(tx, c); err != nil {
 			return err
 		}

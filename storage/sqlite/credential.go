@@ -131,35 +131,37 @@ func (d *DB) ReleaseRefresh(ctx context.Context, id broker.ConnectionID, owner s
 
 // SwapCredential implements [broker.CredentialStore]. Nil scopes leave those of the connection.
 func (d *DB) SwapCredential(ctx context.Context, s *broker.Swap) error {
-	return d.write(ctx, "swap credential", func(tx *conn) error {
-		var number int64
-		var settled bool
-		err := tx.row(`SELECT number, status = 'active' AND reason = '' AND error_id = '' AND error_code = '' AND error_at IS NULL
-			FROM connections WHERE id = ?`, []any{string(s.Connection)}, &number, &settled)
-		if err != nil {
+	return d.write(ctx, "swap credential", func(tx *conn) error { return swapCredential(tx, s, d.now()) })
+}
+
+func swapCredential(tx *conn, s *broker.Swap, now time.Time) error {
+	var number int64
+	var settled bool
+	err := tx.row(`SELECT number, status = 'active' AND reason = '' AND error_id = '' AND error_code = '' AND error_at IS NULL
+		FROM connections WHERE id = ?`, []any{string(s.Connection)}, &number, &settled)
+	if err != nil {
+		return err
+	}
+	c := s.Next
+	n, err := tx.exec(`UPDATE credentials SET version = version + 1, type = ?, obtained_at = ?, expires_at = ?,
+			refresh_at = ?, refresh_expires_at = ?, refreshed_at = ?, failures = 0, failed_at = NULL, failing_since = NULL,
+			fail_code = '', lease_owner = '', lease_until = NULL, attempt_at = NULL, erase_at = NULL, access = ?, details = ?,
+			refresh = ?, answer = ?
+		WHERE connection_number = ? AND version = ?`,
+		c.Type, micros(c.ObtainedAt), micros(c.ExpiresAt), micros(c.RefreshAt), micros(c.RefreshExpiresAt),
+		micros(c.RefreshedAt), blob(c.Access), blob(c.Details), blob(c.Refresh), blob(c.Answer), number, s.From)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		return broker.ErrConflict
+	}
+	if !settled || s.Config != nil || s.Scopes != nil {
+		if err := activate(tx, number, s, now); err != nil {
 			return err
 		}
-		c := s.Next
-		n, err := tx.exec(`UPDATE credentials SET version = version + 1, type = ?, obtained_at = ?, expires_at = ?,
-				refresh_at = ?, refresh_expires_at = ?, refreshed_at = ?, failures = 0, failed_at = NULL, failing_since = NULL,
-				fail_code = '', lease_owner = '', lease_until = NULL, attempt_at = NULL, erase_at = NULL, access = ?, details = ?,
-				refresh = ?, answer = ?
-			WHERE connection_number = ? AND version = ?`,
-			c.Type, micros(c.ObtainedAt), micros(c.ExpiresAt), micros(c.RefreshAt), micros(c.RefreshExpiresAt),
-			micros(c.RefreshedAt), blob(c.Access), blob(c.Details), blob(c.Refresh), blob(c.Answer), number, s.From)
-		if err != nil {
-			return err
-		}
-		if n == 0 {
-			return broker.ErrConflict
-		}
-		if !settled || s.Config != nil || s.Scopes != nil {
-			if err := activate(tx, number, s, d.now()); err != nil {
-				return err
-			}
-		}
-		return leave(tx, s.Trail)
-	})
+	}
+	return leave(tx, s.Trail)
 }
 
 // activate makes a connection active and gives it what came with a renewed token. One that is as it should be is not

@@ -120,8 +120,13 @@ func latestVersion(migrations fs.FS) (int64, error) {
 	return latest, nil
 }
 
+// rower is a database or one connection to it.
+type rower interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
 // schemaVersion is the version that the database has; zero: it is empty.
-func schemaVersion(ctx context.Context, db *sql.DB) (int64, error) {
+func schemaVersion(ctx context.Context, db rower) (int64, error) {
 	var kept bool
 	err := db.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = ?", goose.DefaultTablename).Scan(&kept)
 	if err != nil || !kept {

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
@@ -51,6 +52,26 @@ var connectionTests = map[string]func(*fixture){
 		list, err := f.b.Connections(f.ctx, broker.ConnectionFilter{Environment: f.env.ID})
 		f.ok(err)
 		f.same(list[0], c)
+	},
+	"the only one without an end user": func(f *fixture) {
+		owned := f.connection()
+		f.ok(f.a.CreatePending(f.ctx, owned, broker.Trail{}))
+		errs := make(chan error)
+		for n := range 8 {
+			c := f.connection()
+			c.Key, c.EndUser = fmt.Sprint("only-", n), nil
+			store := []broker.Store{f.a, f.b}[n%2]
+			go func() { errs <- store.CreateOnly(f.ctx, c, broker.Trail{}) }()
+		}
+		made := 0
+		for range 8 {
+			if err := <-errs; err == nil {
+				made++
+			} else {
+				f.refused(err, broker.ErrConflict)
+			}
+		}
+		f.same(made, 1)
 	},
 	"without an end user": func(f *fixture) {
 		c := f.granted()

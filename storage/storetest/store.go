@@ -13,18 +13,49 @@ var storeTests = map[string]func(*fixture){
 		f.ok(f.b.Ping(f.ctx))
 	},
 	"another's writes are noticed": func(f *fixture) {
-		before, err := f.a.ForeignChanges(f.ctx)
-		f.ok(err)
-		again, err := f.a.ForeignChanges(f.ctx)
-		f.ok(err)
-		if again != before {
+		look := func() int64 {
+			n, err := f.a.ForeignChanges(f.ctx)
+			f.ok(err)
+			return n
+		}
+		before := look()
+		if again := look(); again != before {
 			f.Errorf("it went from %d to %d, and nobody wrote", before, again)
 		}
-		f.ok(f.b.AppendTrail(f.ctx, f.trail("write")))
-		after, err := f.a.ForeignChanges(f.ctx)
-		f.ok(err)
-		if after <= before {
-			f.Errorf("it was %d and is %d, although another has written", before, after)
+		c, key, failing := f.connection(), f.key("backend", "1"), f.failure(f.granted())
+		before = look()
+		for _, write := range []struct {
+			name string
+			by   func() error
+		}{
+			{"environment", func() error { return f.b.SaveEnvironment(f.ctx, f.env, broker.Trail{}) }},
+			{"key", func() error { return f.b.CreateAPIKey(f.ctx, key, broker.Trail{}) }},
+			{"revoked key", func() error { return f.b.RevokeAPIKey(f.ctx, key.ID, f.now(), broker.Trail{}) }},
+			{"integration", func() error { return f.b.UpdateIntegration(f.ctx, f.integration, broker.Trail{}) }},
+			{"webhook", func() error { return f.b.SaveWebhook(f.ctx, &broker.Webhook{Environment: f.env.ID}, broker.Trail{}) }},
+			{"data key", func() error { return f.b.AddKey(f.ctx, broker.WrappedKey{ID: 7, Wrapped: []byte("wrapped")}) }},
+			{"grant", func() error {
+				return f.b.PutGrant(f.ctx, &broker.Grant{Connection: c, Credential: f.credential("1"), New: true})
+			}},
+			{"connection", func() error { return f.b.UpdateConnections(f.ctx, []*broker.Connection{c}, broker.Trail{}) }},
+			{"renewal", func() error { return f.b.SwapCredential(f.ctx, f.swap(c)) }},
+			{"failure", func() error { return f.b.FailRefresh(f.ctx, failing) }},
+			{"deletion", func() error { return f.b.DeleteConnection(f.ctx, f.env.ID, c.ID, f.now(), broker.Trail{}) }},
+			{"deleted integration", func() error {
+				_, err := f.b.DeleteIntegration(f.ctx, f.integration.ID, f.now(), broker.Trail{})
+				return err
+			}},
+			{"deleted environment", func() error {
+				_, err := f.b.DeleteEnvironment(f.ctx, f.env.ID, f.now(), broker.Trail{})
+				return err
+			}},
+		} {
+			f.ok(write.by())
+			after := look()
+			if after <= before {
+				f.Errorf("%s: it was %d and is %d, although another has written", write.name, before, after)
+			}
+			before = after
 		}
 	},
 	"a caller who has left changes nothing": func(f *fixture) {

@@ -42,6 +42,7 @@ func Run(t *testing.T, open Opener) {
 		{"trail", trailTests},
 		{"webhooks", webhookTests},
 		{"deliveries", deliveryTests},
+		{"deployment", deploymentTests},
 		{"store", storeTests},
 	} {
 		t.Run(group.name, func(t *testing.T) {

@@ -175,7 +175,7 @@ func TestRoutesAreKnown(t *testing.T) {
 		"GET /connect/to/{key}/done session in link", "GET /connect/to/{key}/attempt session in link",
 		"GET /connect/ended public", "GET /connect/start session sealed in link", "POST /connect/start session sealed in form",
 		"GET /oauth/callback public", "POST /oauth/callback public", "GET /oauth2/callback public", "POST /oauth2/callback public",
-		"GET /oauth/callback/{integration} public", "POST /oauth/callback/{integration} public",
+		"GET /oauth/callback/{integration} public", "POST /oauth/callback/{integration} public", "GET /app-auth/connect public",
 	}
 	if strings.Join(have, "\n") != strings.Join(want, "\n") {
 		t.Errorf("routes:\n%s", strings.Join(have, "\n"))

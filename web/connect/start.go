@@ -107,6 +107,9 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, l l
 	if err := u.jar.put(w, r, started.CookieName, cookie); err != nil {
 		return broker.ErrInternal.Because(err)
 	}
+	if len(started.Scopes) > 0 {
+		return u.showScopes(w, r, l, target, formName(f), started.Scopes)
+	}
 	if r.Method == http.MethodGet || r.Header.Get("Sec-Fetch-Mode") == "" {
 		redirectBy(w, cmp.Or(s.Status, http.StatusSeeOther), target.String(), nil)
 		return nil
@@ -116,14 +119,25 @@ func (u *UI) leave(w http.ResponseWriter, r *http.Request, who broker.Actor, l l
 
 // showGo shows the page that goes on by itself to somebody's address.
 func (u *UI) showGo(w http.ResponseWriter, r *http.Request, l look, target, whose string) error {
+	page := u.goPage(l, target, whose)
+	page.GoTo = target
+	return u.render(w, r, http.StatusOK, goView(page), l.rules(""))
+}
+
+// showScopes shows what a server wants, which was not known when the form was, before anybody goes there.
+func (u *UI) showScopes(w http.ResponseWriter, r *http.Request, l look, target *url.URL, whose string, scopes []string) error {
+	page := u.goPage(l, target.String(), whose)
+	page.Scopes = scopes
+	return u.render(w, r, http.StatusOK, goView(page), l.rules(""))
+}
+
+func (u *UI) goPage(l look, target, whose string) goPage {
 	host := target
 	if parsed, err := url.Parse(target); err == nil {
 		host = parsed.Hostname()
 	}
 	say := func(text string) string { return fill(text, "{provider}", whose, "{host}", host) }
-	page := goPage{frame: u.result(l, say(l.GoTitle)), Lead: say(l.GoLead), Link: say(l.GoLink)}
-	page.GoTo = target
-	return u.render(w, r, http.StatusOK, goView(page), l.rules(""))
+	return goPage{frame: u.result(l, say(l.GoTitle)), Lead: say(l.GoLead), Link: say(l.GoLink), Target: target}
 }
 
 // onlyAsked drops what the provider does not ask for.

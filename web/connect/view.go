@@ -146,7 +146,8 @@ type alertView struct{ Title, Text string }
 
 type goPage struct {
 	frame
-	Lead, Link string
+	Lead, Link, Target string
+	Scopes             []string // asked for there; the page waits until they have been read
 }
 
 type repostPage struct {

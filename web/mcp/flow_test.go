@@ -220,6 +220,45 @@ func TestBackendsOwnClientIsHeldToItsIssuer(t *testing.T) {
 	r.refused(http.StatusUnprocessableEntity, "secret_required", r.decided(d.url()))
 }
 
+// The client that an integration gets in place of another belongs to another issuer: the one that grants came from before
+// does not learn its secret, neither by a renewal nor by a revocation.
+func TestNewClientIsNotShownToTheIssuerOfTheOldOne(t *testing.T) {
+	d := newDouble(t)
+	d.clients["ours"] = &client{secret: "our-secret", auth: "client_secret_basic"}
+	r := newRig(t, "", broker.IntegrationInput{
+		ClientID: "ours", ClientSecret: broker.NewSecret("our-secret"), Settings: map[string]string{"issuer": d.auth.URL},
+	}, "custom-mcp:\n  alias: custom-mcp\n  integration_config:\n    issuer: {title: Issuer}\n")
+	i, _, err := r.broker.Integration(t.Context(), r.who, "mcp")
+	must(t, err)
+	d.set(func() { d.clients["ours"].redirect = r.url + broker.CallbackPath + "/" + i.PublicID })
+	c := r.connect(r.decided(d.url()))
+
+	id, secret := "another", broker.NewSecret("another-secret")
+	_, err = r.broker.UpdateIntegration(t.Context(), r.who, "mcp", broker.IntegrationPatch{
+		ClientID: &id, ClientSecret: &secret, Settings: map[string]string{"issuer": "https://auth.example.com"},
+	})
+	must(t, err)
+	a, _ := r.read(c, "&force_refresh=true")
+	got, err := r.broker.Connection(t.Context(), r.who, broker.ConnectionRef{ID: c.ID})
+	must(t, err)
+	if a.status == http.StatusOK || got.Reason != broker.ReasonIssuerChanged {
+		t.Errorf("the renewal: %d, and the connection is %s: %s", a.status, got.Status, got.Reason)
+	}
+	if a := r.api(http.MethodDelete, "/connection/"+c.Key+"?provider_config_key=mcp", ""); a.status != http.StatusOK {
+		t.Fatalf("the deletion: %d", a.status)
+	}
+	eventually(t, "the revocation is done", func() bool {
+		lines, err := r.store.Audit(t.Context(), r.who.Environment, 0, 1000)
+		must(t, err)
+		return slices.ContainsFunc(lines, func(l broker.AuditEntry) bool { return l.Action == "grant.revoke" })
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if slices.Contains(d.basic, "another") {
+		t.Errorf("the issuer of before was shown %v", d.basic)
+	}
+}
+
 func TestResourceIndicatorCanBeLeftOut(t *testing.T) {
 	d := newDouble(t)
 	r := newRig(t, "", broker.IntegrationInput{Settings: map[string]string{"resource_indicator": "omit"}})
@@ -257,5 +296,27 @@ func TestScopesComeFromWhoDecides(t *testing.T) {
 				t.Errorf("prompt=%q", asked.Get("prompt"))
 			}
 		})
+	}
+}
+
+// What a server asks for is shown before the browser goes there, as text; what the form has shown is not shown again.
+func TestScopesOfAServerAreShownBeforeItsConsent(t *testing.T) {
+	d := newDouble(t)
+	d.set(func() { d.scope = "files:read <b>all</b>" })
+	first := func(r *rig) answer {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, r.startURL(r.decided(d.url())), http.NoBody)
+		must(t, err)
+		return r.browser().do(req)
+	}
+	a := first(newRig(t, "", broker.IntegrationInput{}))
+	if a.status != http.StatusOK || !strings.Contains(a.body, "files:read") || !strings.Contains(a.body, "&lt;b&gt;all&lt;/b&gt;") ||
+		strings.Contains(a.body, "http-equiv") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if len(d.authorized) > 0 {
+		t.Error("the browser was sent on at once")
+	}
+	if a = first(newRig(t, "", broker.IntegrationInput{Scopes: []string{"files:read"}})); a.header.Get("Location") == "" {
+		t.Errorf("%d %s", a.status, a.body)
 	}
 }

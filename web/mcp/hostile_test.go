@@ -57,6 +57,25 @@ func TestServerThatMovedAfterTheGrantGetsNothingOfTheOldOne(t *testing.T) {
 	}
 }
 
+// The secret of a registered client belongs to the token endpoint that there was then, like a grant.
+func TestRegisteredSecretDoesNotFollowATokenEndpoint(t *testing.T) {
+	d, evil := newDouble(t), newDouble(t)
+	d.metadata["token_endpoint_auth_methods_supported"] = []string{"client_secret_basic"}
+	r := newRig(t, "", broker.IntegrationInput{})
+	r.connect(r.decided(d.url()))
+	r.advance(time.Hour)
+	d.set(func() { d.metadata["token_endpoint"] = evil.auth.URL + "/token" })
+	r.browser().get(r.startURL(r.decided(d.url())), nil)
+	if n, _ := d.counts(); n != 2 {
+		t.Errorf("registered %d times", n)
+	}
+	evil.mu.Lock()
+	defer evil.mu.Unlock()
+	if len(evil.basic) != 1 || evil.basic[0] == "client-1" {
+		t.Errorf("the other endpoint was shown %v", evil.basic)
+	}
+}
+
 func TestRevocationGoesWhereTheGrantCameFrom(t *testing.T) {
 	evil := newDouble(t)
 	d, r, c, _ := moved(t, func(d *double) { d.metadata["revocation_endpoint"] = evil.auth.URL + "/revoke" })
@@ -77,6 +96,29 @@ func TestEndpointsMayMoveWithinTheirOrigin(t *testing.T) {
 	d, _, _, a := moved(t, func(d *double) { d.metadata["token_endpoint"] = d.auth.URL + "/token2" })
 	if a.status != http.StatusOK || d.lastTokenRequest().Get("grant_type") != "refresh_token" {
 		t.Errorf("the renewal: %d %s", a.status, a.body)
+	}
+}
+
+// A server may trust several authorization servers. That it names another one first is no reason to end the grants of those
+// that it still trusts.
+func TestOrderOfAuthorizationServersDoesNotCount(t *testing.T) {
+	other := newDouble(t)
+	d, r, c, a := moved(t, func(d *double) { d.about["authorization_servers"] = []string{other.auth.URL, d.auth.URL} })
+	if a.status != http.StatusOK || c.Reason != "" {
+		t.Errorf("the renewal: %d, and the connection is %s: %s", a.status, c.Status, c.Reason)
+	}
+	r.advance(25 * time.Hour)
+	d.set(func() { d.metadata["issuer"] = nil })
+	if a, _ := r.read(c, "&force_refresh=true"); a.status != http.StatusOK {
+		t.Errorf("while its metadata is broken: %d %s", a.status, a.body)
+	}
+	r.advance(25 * time.Hour)
+	d.set(func() { d.about["authorization_servers"] = []string{other.auth.URL} })
+	if a, _ := r.read(c, "&force_refresh=true"); a.status == http.StatusOK {
+		t.Error("one that is not trusted any more gets a refresh token")
+	}
+	if _, n := other.counts(); n > 0 {
+		t.Error("the other one was sent something")
 	}
 }
 

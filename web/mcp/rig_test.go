@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"html"
 	"io"
 	"log/slog"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -233,7 +235,11 @@ type answer struct {
 	url    string
 }
 
-// get follows redirects, from page to page, until something else comes. stop may end it at an address, which is not asked.
+// wanted is the page that shows what a server wants, with the way on.
+var wanted = regexp.MustCompile(`<h2 id="scopes">(?s:.*)<a class="button" href="([^"]+)" rel="noreferrer">`)
+
+// get follows redirects, and the page that shows what a server wants, until something else comes. stop may end it at an
+// address, which is not asked.
 func (b *browser) get(address string, stop func(*url.URL) bool) answer {
 	b.rig.t.Helper()
 	for range 12 {
@@ -246,6 +252,9 @@ func (b *browser) get(address string, stop func(*url.URL) bool) answer {
 		must(b.rig.t, err)
 		a := b.do(req)
 		to := a.header.Get("Location")
+		if onward := wanted.FindStringSubmatch(a.body); onward != nil {
+			to = html.UnescapeString(onward[1])
+		}
 		if to == "" {
 			return a
 		}

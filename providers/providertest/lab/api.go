@@ -116,16 +116,33 @@ func (p *Provider) verification(q *request) *reply {
 			continue
 		}
 		p.note(Ask)
+		if problem := p.verifiesWith(q); problem != "" {
+			p.fault("verification: %s", problem)
+		}
 		return p.answerCall(q, "verification", e.pairs("proxy", "verification", "headers"), map[string]any{"fine": true}, address)
 	}
 	return nil
+}
+
+// verifiesWith says what is wrong with the body of that call.
+func (p *Provider) verifiesWith(q *request) string {
+	data := p.entry.at("proxy", "verification", "data")
+	switch kind := q.header.Get("Content-Type"); {
+	case data == nil && len(q.body) > 0:
+		return "it has a body"
+	case data == nil:
+		return ""
+	case !strings.HasPrefix(kind, "application/json"):
+		return "its body is not JSON"
+	}
+	return unlike(data, decoded(q.body))
 }
 
 // answerCall answers a call that presents a credential. body nil: what is known of the account.
 func (p *Provider) answerCall(q *request, what string, headers map[string]string, body map[string]any, address func(*grant) *url.URL) *reply {
 	first := "nobody has a credential yet"
 	for i, g := range slices.Backward(p.grants) {
-		for _, token := range p.tokens(g) {
+		for _, token := range p.tokens(q, g) {
 			as := *g
 			as.access = token
 			if problem := p.presented(q, &as, headers, address(&as)); problem != "" {
@@ -134,7 +151,7 @@ func (p *Provider) answerCall(q *request, what string, headers map[string]string
 				}
 				continue
 			}
-			if !g.good || token != g.access || !g.expires.IsZero() && !p.now().Before(g.expires) {
+			if !g.good || !p.lives(g, token) {
 				return p.turnAway(g)
 			}
 			if body == nil {
@@ -149,7 +166,13 @@ func (p *Provider) answerCall(q *request, what string, headers map[string]string
 }
 
 // tokens lists the tokens that a request of a user may hold: the one that counts last, so that its problem is told.
-func (p *Provider) tokens(g *grant) []string {
+func (p *Provider) tokens(q *request, g *grant) []string {
+	switch p.entry.Mode() {
+	case modeJWT:
+		return bearers(q)
+	case modeSignature:
+		return usernameTokens(q)
+	}
 	var out []string
 	for token := range g.spent {
 		if strings.HasPrefix(token, "access-") {
@@ -157,6 +180,18 @@ func (p *Provider) tokens(g *grant) []string {
 		}
 	}
 	return append(out, g.access)
+}
+
+// lives reports whether a token is the one that counts now, and has not run out.
+func (p *Provider) lives(g *grant, token string) bool {
+	switch p.entry.Mode() {
+	case modeJWT:
+		return readJWS(token).current(p.now())
+	case modeSignature:
+		age := p.now().Sub(made(token))
+		return age >= 0 && age < p.entry.ownLife()
+	}
+	return token == g.access && (g.expires.IsZero() || p.now().Before(g.expires))
 }
 
 // turnAway refuses a call. Providers whose errors come with status 200 refuse so too, unless the token has just ended.
@@ -200,8 +235,19 @@ func (p *Provider) presented(q *request, g *grant, more map[string]string, addre
 	v := p.values(g)
 	want := map[string]string{}
 	switch p.entry.Mode() {
-	case modeOAuth2, modeClientCredentials:
+	case modeOAuth2, modeClientCredentials, modeJWT, modeMCP, modeMCPGeneric, modeApp:
 		want["authorization"] = "Bearer " + g.access
+	case modePlugin:
+		want["authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(p.client.ID+":"+p.client.Secret))
+	case modeTwoStep, modeSignature:
+		if !p.entry.placesToken() {
+			want["authorization"] = "Bearer " + g.access
+		}
+	case modeAWS:
+		if g.session == nil {
+			return "there is no session"
+		}
+		want["x-amz-security-token"], want["authorization"] = g.access, anything
 	case modeBasic:
 		pair := v["credentials.username"] + ":" + v["credentials.password"]
 		want["authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))
@@ -237,10 +283,29 @@ func (p *Provider) presented(q *request, g *grant, more map[string]string, addre
 	if problem := differences(inQuery, got); problem != "" {
 		return "query: " + problem
 	}
-	if p.entry.Mode() == modeOAuth1 {
+	if p.entry.Mode() == modeOAuth1 || p.entry.Mode() == modeTBA {
 		return p.signed(q, g)
 	}
-	return p.headersAre(q, want, v)
+	problem := p.headersAre(q, want, v)
+	if problem == "" {
+		problem = p.shown(q, g)
+	}
+	switch {
+	case problem != "":
+		return problem
+	case p.entry.MakesTokens():
+		return p.ownVouches(g, g.access)
+	case p.entry.Mode() == modeAWS:
+		return p.sigv4(q, g.session, p.client.Settings["service"], g.user.Answered["region"])
+	}
+	return ""
+}
+
+// placesToken reports whether the entry says itself where a token goes.
+func (e *Entry) placesToken() bool {
+	return slices.ContainsFunc(e.names("proxy", "headers"), func(name string) bool {
+		return strings.Contains(e.text("proxy", "headers", name), "${accessToken}")
+	})
 }
 
 // headersAre compares the headers that the entry has, and finds a credential in others.
@@ -271,6 +336,10 @@ func (e *Entry) Verifies() bool { return len(e.list("proxy", "verification", "en
 
 // Identifies reports whether the entry has a call that tells whose credential it is.
 func (e *Entry) Identifies() bool { return e.text("identity_endpoint") != "" }
+
+// Pings reports whether a credential is tried by asking the server for something that changes nothing.
+// So is one that signs by asking in whose name it speaks.
+func (e *Entry) Pings() bool { return e.generic() || e.Mode() == modeAWS }
 
 // KnowsAccount reports whether it stands in what is known anyway whose account it is.
 func (e *Entry) KnowsAccount() bool { return strings.Contains(e.text("identity_path"), "${") }

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -25,8 +26,21 @@ func (p *Provider) Authorize(raw string, u *User) (*url.URL, error) {
 	if p.entry.Mode() == modeOAuth1 {
 		return p.authorize1(got, u)
 	}
+	switch p.entry.Mode() {
+	case modeApp:
+		return p.install(got, u)
+	case modePlugin:
+		return p.plugIn(got, u)
+	}
+	client := p.visitor(u, got[p.renamed("client_id")])
+	if client == nil {
+		return nil, fmt.Errorf("authorization page: nobody knows the client")
+	}
 	g := &grant{user: u, good: true, spent: map[string]bool{}, asked: u.Scopes}
-	if problem := differences(p.asks(u), got); problem != "" {
+	if client.ID != p.client.ID {
+		g.of = client
+	}
+	if problem := differences(p.asks(u, client), got); problem != "" {
 		return nil, fmt.Errorf("authorization page %s: %s", page, problem)
 	}
 	for _, name := range []string{"state", "nonce", "code_challenge"} {
@@ -37,6 +51,9 @@ func (p *Provider) Authorize(raw string, u *User) (*url.URL, error) {
 	g.challenge, g.nonce, g.redirect = got["code_challenge"], got["nonce"], got[p.renamed("redirect_uri")]
 	if own := p.entry.typed(p.client, u)["integrationConfig.ruName"]; own == g.redirect {
 		return p.back(p.callback, got["state"], g)
+	}
+	if g.of != nil && g.redirect != g.of.redirect {
+		return nil, fmt.Errorf("authorization page: redirect_uri is not the one that was registered")
 	}
 	if g.redirect != p.callback && !strings.HasPrefix(g.redirect, p.callback+"/") {
 		return nil, fmt.Errorf("authorization page: redirect_uri is not the broker's")
@@ -58,7 +75,11 @@ func (p *Provider) page(raw string, u *User) (page string, query url.Values, err
 	if err != nil {
 		return "", nil, fmt.Errorf("the browser cannot be sent off: %w", err)
 	}
-	want := p.entry.typed(p.client, u).address(p.entry.text("authorization_url"))
+	template := p.entry.text("authorization_url")
+	if p.entry.Mode() == modePlugin {
+		template = p.client.Settings["app_link"]
+	}
+	want := p.values(&grant{user: u}).address(template)
 	query, ok := leadsTo(to, want)
 	if !ok {
 		return "", nil, fmt.Errorf("the browser is sent to %s%s, which is not the authorization page", hostOf(to), to.Path)
@@ -67,10 +88,10 @@ func (p *Provider) page(raw string, u *User) (page string, query url.Values, err
 }
 
 // asks gives the parameters that the page expects, by the names that it has for them.
-func (p *Provider) asks(u *User) map[string]string {
+func (p *Provider) asks(u *User, client *registered) map[string]string {
 	e := p.entry
 	want := map[string]string{
-		"client_id": p.client.ID, "response_type": "code", "redirect_uri": anything, "state": anything,
+		"client_id": client.ID, "response_type": "code", "redirect_uri": anything, "state": anything,
 	}
 	if len(u.Scopes) > 0 {
 		want["scope"] = p.scopes(u.Scopes)
@@ -81,6 +102,7 @@ func (p *Provider) asks(u *User) map[string]string {
 	if slices.Contains(u.Scopes, "openid") {
 		want["nonce"] = anything
 	}
+	maps.Copy(want, p.demands(u))
 	known := e.typed(p.client, u)
 	for name, template := range e.pairs("authorization_params") {
 		if strings.Contains(template, "${random}") {
@@ -134,7 +156,7 @@ func (p *Provider) back(to, state string, g *grant) (*url.URL, error) {
 	q.Set(name, code)
 	q.Set("state", state)
 	q.Set("lab_extra", "1")
-	if issuer := p.entry.text("issuer"); issuer != "" {
+	if issuer, _ := p.values(g).text(p.entry.text("issuer")); issuer != "" && !(p.entry.generic() && g.user.N%2 == 1) {
 		q.Set("iss", issuer)
 	}
 	for _, name := range p.entry.list("redirect_uri_metadata") {

@@ -7,6 +7,9 @@
 // nowhere else, and answers in the oddest form that the entry admits. What it does not like it answers as a provider
 // would, and keeps as a fault that [Provider.Faults] tells.
 //
+// Keys and certificates are made when a test first needs them. Signatures are verified here by what was published of them,
+// with nothing of the code that makes them.
+//
 // Nothing here opens a socket: whoever owns the transport hands requests to [Provider.Serve] and [Provider.ServeAPI].
 // Only tests import it.
 package lab

@@ -10,6 +10,7 @@ import (
 var (
 	placeholder = regexp.MustCompile(`\$\{([A-Za-z0-9_.-]+)\}`)
 	inBase64    = regexp.MustCompile(`\$\{base64\((.*)\)\}`)
+	inPrint     = regexp.MustCompile(`\$\{fingerprint\(\$\{([A-Za-z0-9_.-]+)\}\)\}`)
 )
 
 // values are what placeholders stand for, by what is written between the braces.
@@ -46,6 +47,12 @@ func (v values) fill(template string, encode func(before, value string) string) 
 		rest, also := v.fill(template[m[1]:], encode)
 		return template[:m[0]] + base64.StdEncoding.EncodeToString([]byte(inner)) + rest, ok && also
 	}
+	if m := inPrint.FindStringSubmatchIndex(template); m != nil {
+		before, ok := v.fill(template[:m[0]], encode)
+		rest, also := v.fill(template[m[1]:], encode)
+		sum, known := fingerprint(v[template[m[2]:m[3]]])
+		return before + sum + rest, ok && also && known
+	}
 	var b strings.Builder
 	complete, last := true, 0
 	for _, m := range placeholder.FindAllStringSubmatchIndex(template, -1) {
@@ -57,6 +64,42 @@ func (v values) fill(template string, encode func(before, value string) string) 
 	}
 	b.WriteString(template[last:])
 	return b.String(), complete
+}
+
+// nested fills in texts within objects and lists. What lacks a value is left out: its field may be empty.
+func (v values) nested(x any) any {
+	switch x := x.(type) {
+	case map[string]any:
+		out := map[string]any{}
+		for name, inner := range x {
+			if filled := v.nested(inner); filled != nil {
+				out[name] = filled
+			}
+		}
+		return out
+	case []any:
+		out := []any{}
+		for _, inner := range x {
+			if filled := v.nested(inner); filled != nil {
+				out = append(out, filled)
+			}
+		}
+		return out
+	case string:
+		text, ok := v.fill(x, func(_, value string) string { return value })
+		if !ok {
+			return nil
+		}
+		return text
+	}
+	return x
+}
+
+// object is nested of an object; one that there is not is empty.
+func (v values) object(x any) map[string]any {
+	m, _ := x.(map[string]any)
+	out, _ := v.nested(m).(map[string]any)
+	return out
 }
 
 // address fills a template of a URL in; nil: a value is missing.

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"hash/fnv"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"regexp/syntax"
@@ -31,10 +32,26 @@ type User struct {
 // Client invents an integration. Its secret has characters that mean something in headers and forms.
 func (e *Entry) Client() *Client {
 	c := &Client{Settings: map[string]string{}}
-	if e.Mode() == modeOAuth2 || e.Mode() == modeOAuth1 {
+	if slices.Contains([]string{modeOAuth2, modeOAuth1, modeTBA, modeApp, modePlugin}, e.Mode()) || e.Mode() == modeMCP && e.text("client_registration") == "static" {
 		c.ID, c.Secret = "client-of-"+e.Name, "s3cret+of/"+e.Name+"=%41&"
 	}
+	switch e.Mode() {
+	case modeApp:
+		c.Settings["app_link"] = e.example("connection_config", "appPublicLink", 0)
+	case modePlugin:
+		c.Settings["app_link"] = "https://app.lab.example/initiate/plugin/1/"
+	}
+	if e.assertsKey() && c.ID != "" || e.Mode() == modeApp {
+		c.Secret = privatePEM(keys[keyOfClient].rsa(), keyOfClient)
+	}
 	for _, name := range e.names("integration_config") {
+		if e.generic() && e.at("integration_config", name, "optional") == true {
+			continue // they are about a client of the integration's own, which there is not
+		}
+		if field := e.text("integration_config", name, "visible_when", "field"); field != "" &&
+			e.example("integration_config", field, 0) != e.text("integration_config", name, "visible_when", "equals") {
+			continue
+		}
 		if v := e.example("integration_config", name, 0); v != "" {
 			c.Settings[name] = v
 		}
@@ -67,16 +84,36 @@ func (e *Entry) User(n int) *User {
 			u.Typed[name] = v
 		}
 	}
+	if e.Mode() == modeApp {
+		u.Answered["installation_id"], u.Answered["account_id"] = "1234567"+strconv.Itoa(n+1), "100"+strconv.Itoa(n)
+		delete(u.Answered, "appPublicLink") // the integration knows it
+	}
+	for _, name := range e.credentialNames() {
+		hidden, optional := e.at("credentials", name, "hidden") == true, e.at("credentials", name, "optional") == true
+		if !hidden && !(optional && n%2 == 1) { // some leave out what they may
+			u.Credentials[name] = e.invented("credentials", name, n)
+		}
+	}
+	if e.Mode() == modeAWS {
+		u.Answered["role_arn"] = u.Credentials["role_arn"]
+		if u.Answered["region"] = u.Credentials["region"]; u.Answered["region"] == "" {
+			u.Answered["region"] = e.example("integration_config", "defaultRegion", 0)
+		}
+	}
+	if own := u.Typed["oauth_scopes"]; own != "" {
+		u.Scopes = strings.Split(own, ",")
+	}
+	if e.generic() {
+		u.Typed["mcp_server_url"] = e.serverAddress(n)
+		if n%2 == 0 {
+			u.Scopes = append(e.challengeScopes(), "offline_access")
+		}
+	}
 	for _, told := range [][]string{e.list("token_response_metadata"), e.list("redirect_uri_metadata"), e.names("post_connection", "capture")} {
 		for _, name := range told {
 			if u.Answered[name] == "" && u.Typed[name] == "" {
 				u.Answered[name] = "told-" + strings.ReplaceAll(name, ".", "-") + "-" + strconv.Itoa(n)
 			}
-		}
-	}
-	for _, name := range e.credentialNames() {
-		if hidden := e.at("credentials", name, "hidden") == true; !hidden {
-			u.Credentials[name] = e.invented("credentials", name, n)
 		}
 	}
 	return u
@@ -85,8 +122,12 @@ func (e *Entry) User(n int) *User {
 // credentialNames lists what users are asked for, by the mode or by the entry.
 func (e *Entry) credentialNames() []string {
 	names := e.names("credentials")
+	if e.assertsKey() && e.Mode() == modeClientCredentials {
+		return names // a key takes the secret's place
+	}
 	for _, name := range map[string][]string{
-		modeAPIKey: {"apiKey"}, modeBasic: {"username", "password"}, modeClientCredentials: {"client_id", "client_secret"},
+		modeAPIKey: {"apiKey"}, modeBasic: {"username", "password"}, modeSignature: {"username", "password"}, modeClientCredentials: {"client_id", "client_secret"},
+		modeBill: {"username", "password", "organization_id", "dev_key"},
 	}[e.Mode()] {
 		if !slices.Contains(names, name) {
 			names = append(names, name)
@@ -115,6 +156,14 @@ func (e *Entry) invented(section, name string, n int) string {
 	_, _ = h.Write([]byte(e.Name + " " + name))
 	draw := rand.New(rand.NewPCG(h.Sum64(), uint64(n))) //nolint:gosec // the same in each run, so that a failure can be seen again
 	switch {
+	case section == "credentials" && name == "client_private_key" && e.assertsKey():
+		return clientJWK(n)
+	case section == "credentials" && name == "client_private_key" && e.wantsCertificate():
+		return privatePEM(keys[n].ec(), n)
+	case section == "credentials" && name == "client_certificate" && e.wantsCertificate():
+		return certificate(n)
+	case section == "credentials" && e.text("token", "signing_key") == "${credentials."+name+"}" && e.text("signature", "protocol") == "RSA":
+		return privatePEM(keys[n].rsa(), n)
 	case e.has(section, name, "enum"):
 		return e.list(section, name, "enum")[0]
 	case e.text(section, name, "pattern") != "":
@@ -193,6 +242,9 @@ func (e *Entry) typed(c *Client, u *User) values {
 	for name, value := range u.Typed {
 		v["connectionConfig."+name] = value
 	}
+	if link := c.Settings["app_link"]; link != "" {
+		v["connectionConfig.appPublicLink"] = link
+	}
 	for _, name := range e.names("credentials") {
 		if e.has("credentials", name, "default_value") {
 			v["credentials."+name] = e.text("credentials", name, "default_value")
@@ -202,6 +254,7 @@ func (e *Entry) typed(c *Client, u *User) values {
 		v["credentials."+name] = value
 		v[name] = value
 	}
+	maps.Copy(v, halves(u.Credentials))
 	if id := u.Credentials["client_id"]; id != "" {
 		v["clientId"], v["clientSecret"] = id, u.Credentials["client_secret"]
 	}

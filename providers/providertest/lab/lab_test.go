@@ -44,6 +44,51 @@ func TestEveryEntryWorks(t *testing.T) {
 	}
 }
 
+// ours are entries of the modes that none of the catalogue has.
+const ours = `
+lab-wsse:
+  display_name: WSSE
+  docs: https://docs.wsse.example
+  categories: [other]
+  auth_mode: SIGNATURE
+  signature: {protocol: WSSE}
+  token: {expires_in_ms: 300000}
+  proxy:
+    base_url: https://api.wsse.example/v2
+    headers: {x-wsse: "${accessToken}"}
+    verification: {method: GET, endpoints: [/settings]}
+  credentials:
+    username: {title: User, description: Of the API.}
+    password: {title: Secret, description: Of that user., secret: true}
+lab-plugin:
+  display_name: Plugin
+  docs: https://docs.plugin.example
+  categories: [other]
+  auth_mode: INSTALL_PLUGIN
+  auth_type: BASIC
+  redirect_uri_metadata: [website_id]
+  identity_path: ${connectionConfig.website_id}
+  access_token_lifetime: never
+  proxy:
+    base_url: https://api.plugin.example/v1/website/${connectionConfig.website_id}
+    headers: {x-tier: plugin}
+    verification: {method: GET, endpoints: [/]}
+`
+
+// The modes that no entry has work too.
+func TestModesWithoutAnEntryWork(t *testing.T) {
+	entries, err := lab.Read([]byte(ours))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBench(t, []byte(ours))
+	for name, entry := range entries {
+		if err := b.drive(t, name, entry); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 // drive takes an entry of the broker's catalogue through all that its mode has. Behind it is the provider of entry.
 func (b *bench) drive(t *testing.T, name string, entry *lab.Entry) error {
 	t.Helper()
@@ -82,7 +127,7 @@ func (r *run) connects(users ...*lab.User) error {
 			if err := r.connect(u); err != nil {
 				return err
 			}
-			return r.sent(r.connecting()...)
+			return r.sent(r.connecting(u)...)
 		})
 		if err != nil {
 			return err
@@ -102,7 +147,7 @@ func (r *run) connects(users ...*lab.User) error {
 
 // confirms has the broker ask the provider whether a credential works.
 func (r *run) confirms(u *lab.User) error {
-	if !r.entry.Verifies() && !r.entry.Identifies() {
+	if !r.entry.Verifies() && !r.entry.Identifies() && !r.entry.Pings() {
 		return nil
 	}
 	h, err := r.site.Broker.VerifyConnection(r.t.Context(), r.who, r.refs[u])
@@ -137,23 +182,28 @@ func (r *run) turnsAway() error {
 
 // asks reports whether the provider is asked about a credential that somebody types in.
 func (r *run) asks() bool {
-	return r.entry.Mode() == "OAUTH2_CC" || r.entry.Verifies() || r.entry.Identifies()
+	return r.entry.AsksAgain() || r.entry.Verifies() || r.entry.Identifies()
 }
 
 // connecting lists the requests that a new connection takes.
-func (r *run) connecting() []string {
+func (r *run) connecting(u *lab.User) []string {
 	e := r.entry
-	var out []string
+	out := e.Finding(u)
+	if e.Registers(u) && (u.N == 0 || len(out) > 0) { // one client does for all who sign in at one server
+		out = append(out, lab.Register)
+	}
 	switch e.Mode() {
 	case "OAUTH1":
 		out = append(out, lab.Prepare, lab.Exchange)
-	case "OAUTH2", "OAUTH2_CC":
+	case "APP":
+		out = append(out, lab.Look, lab.Exchange)
+	case "OAUTH2", "OAUTH2_CC", "TWO_STEP", "BILL", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC", "AWS_SIGV4":
 		out = append(out, lab.Exchange)
 	}
 	if e.Trades() {
 		out = append(out, lab.Trade)
 	}
-	if !r.facts().Interactive && (e.Verifies() || e.Identifies()) {
+	if (!r.facts().Interactive || e.Mode() == "INSTALL_PLUGIN") && (e.Verifies() || e.Identifies() || e.Pings()) {
 		out = append(out, lab.Ask)
 	}
 	if e.AsksAfter() {
@@ -174,25 +224,25 @@ func (r *run) call() string {
 }
 
 // renewal lists the requests that the use of a connection takes whose token has run out.
-func (r *run) renewal(first bool) []string {
+func (r *run) renewal(u *lab.User, first bool) []string {
 	switch e := r.entry; {
 	case e.Trades():
 		return []string{lab.Trade, r.call()}
-	case e.Mode() == "OAUTH2_CC":
+	case e.AsksAgain():
 		return []string{lab.Exchange, r.call()}
 	case !e.Renews():
 		return []string{r.call()}
 	case !e.TellsLife() && first: // it is found out by trying
 		return []string{r.call(), lab.Stale, lab.Refresh, r.call()}
 	}
-	return []string{lab.Refresh, r.call()}
+	return append(r.entry.Finding(u), lab.Refresh, r.call())
 }
 
 // renews lets the tokens run out and uses the connections again.
 func (r *run) renews(users ...*lab.User) error {
 	r.passes()
 	for _, u := range users {
-		err := r.step("renew", func() error { return errors.Join(r.uses(u, true), r.sent(r.renewal(true)...)) })
+		err := r.step("renew", func() error { return errors.Join(r.uses(u, true), r.sent(r.renewal(u, true)...)) })
 		if err != nil {
 			return err
 		}
@@ -220,7 +270,7 @@ func (r *run) loses(lost, other *lab.User) error {
 	r.passes()
 	r.provider.Refuse(lost)
 	err := r.step("refuse to renew", func() error {
-		if !r.entry.Renews() && !r.entry.Trades() && r.entry.Mode() != "OAUTH2_CC" {
+		if !r.entry.Renews() && !r.entry.Trades() && !r.entry.AsksAgain() {
 			return r.checks(lost)
 		}
 		_ = r.uses(lost, false) // how the call ends depends on how long the old token lives
@@ -235,7 +285,7 @@ func (r *run) loses(lost, other *lab.User) error {
 		return err
 	}
 	return r.step("use the other connection", func() error {
-		if err := errors.Join(r.uses(other, false), r.sent(r.renewal(false)...)); err != nil {
+		if err := errors.Join(r.uses(other, false), r.sent(r.renewal(other, false)...)); err != nil {
 			return err
 		}
 		c, err := r.connection(other)
@@ -297,33 +347,7 @@ func (r *run) ends(lost, other *lab.User) error {
 // unusable lists the entries that cannot be used yet, with a word of the reason. One that can be used by now has to leave
 // the list, and is driven from then on.
 var unusable = map[string]string{
-	"adp":                         "client certificates",
-	"asana-mcp":                   "MCP_OAUTH2",
-	"attio-mcp":                   "MCP_OAUTH2",
-	"aws-sigv4":                   "AWS_SIGV4",
-	"bill":                        "BILL",
-	"canva-mcp":                   "MCP_OAUTH2",
-	"custom-mcp":                  "MCP servers",
-	"ghost-admin":                 "JWT",
-	"github-app":                  "APP",
-	"github-app-oauth":            "CUSTOM",
-	"google-service-account":      "TWO_STEP",
-	"hubspot-mcp":                 "MCP_OAUTH2",
-	"linear-mcp":                  "MCP_OAUTH2",
-	"looker":                      "TWO_STEP",
-	"mcp-generic":                 "MCP servers",
-	"netsuite-client-credentials": "TWO_STEP",
-	"netsuite-tba":                "TBA",
-	"notion-mcp":                  "MCP_OAUTH2",
-	"okta-cc":                     "private_key_jwt",
-	"okta-client-credentials":     "private_key_jwt",
-	"revolut-business":            "private_key_jwt",
-	"salesforce-jwt":              "TWO_STEP",
-	"slack-mcp":                   "MCP_OAUTH2",
-	"snowflake-jwt":               "JWT",
-	"supabase-mcp-oauth":          "MCP_OAUTH2",
-	"tableau":                     "TWO_STEP",
-	"vercel-mcp":                  "MCP_OAUTH2",
+	"github-app-oauth": "CUSTOM",
 }
 
 // checkUnusable compares an entry with the list.

@@ -3,8 +3,10 @@ package lab
 import (
 	"crypto/hmac"
 	"crypto/sha1" //nolint:gosec // what the protocol has
+	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"hash"
 	"net/http"
 	"net/url"
 	"slices"
@@ -37,7 +39,7 @@ func (p *Provider) problem(text string) *reply {
 
 // temporary gives a temporary credential, bound to the callback.
 func (p *Provider) temporary(q *request) *reply {
-	g := &grant{good: true, spent: map[string]bool{}}
+	g := &grant{user: &User{}, good: true, spent: map[string]bool{}}
 	if problem := p.signed(q, g); problem != "" {
 		return p.problem("temporary credential: " + problem)
 	}
@@ -47,7 +49,6 @@ func (p *Provider) temporary(q *request) *reply {
 	}
 	p.serial++
 	g.access, g.secret = fmt.Sprintf("temporary-%d", p.serial), fmt.Sprintf("temporary+secret/%d=", p.serial)
-	g.user = &User{}
 	p.pending[g.access] = g
 	return &reply{status: http.StatusOK, form: true, body: map[string]any{
 		"oauth_token": g.access, "oauth_token_secret": g.secret, "oauth_callback_confirmed": "true",
@@ -120,24 +121,58 @@ func protocol(q *request) map[string]string {
 	return out
 }
 
-// signed says what is wrong with a request's signature (RFC 5849 section 3.4), which is HMAC-SHA1 in each of our entries.
+// consumer gives who signs: the integration, or a client that came with an end user's token.
+func (p *Provider) consumer(g *grant) (id, secret string) {
+	if own := g.user.Credentials; own["oauth_client_id_override"] != "" {
+		return own["oauth_client_id_override"], own["oauth_client_secret_override"]
+	}
+	return p.client.ID, p.client.Secret
+}
+
+// signsBy is the method of signatures (RFC 5849 section 3.4.2): NetSuite takes the newer hash alone.
+// https://docs.oracle.com/en/cloud/saas/netsuite/ns-online-help/section_4247337262.html
+func (e *Entry) signsBy() (method string, digest func() hash.Hash) {
+	if method = e.text("signature_method"); method == "" && e.Mode() == modeTBA {
+		method = "HMAC-SHA256"
+	}
+	if method == "HMAC-SHA256" {
+		return method, sha256.New
+	}
+	return "HMAC-SHA1", sha1.New
+}
+
+// realm is the account that a signature is for: NetSuite knows it in capitals, with an underscore before the sandbox.
+func (p *Provider) realm(g *grant) string {
+	if p.entry.Mode() != modeTBA {
+		return ""
+	}
+	return strings.ToUpper(strings.ReplaceAll(g.user.Typed["accountId"], "-", "_"))
+}
+
+// signed says what is wrong with a request's signature (RFC 5849 section 3.4).
 func (p *Provider) signed(q *request, g *grant) string {
 	in := protocol(q)
 	at, err := strconv.ParseInt(in["oauth_timestamp"], 10, 64)
 	nonce := in["oauth_nonce"]
+	id, secret := p.consumer(g)
+	method, digest := p.entry.signsBy()
 	switch {
-	case in["oauth_consumer_key"] != p.client.ID:
+	case in["oauth_consumer_key"] != id:
 		return "the client's key is not in the header"
 	case in["oauth_token"] != g.access:
 		return "the token is not in the header"
-	case p.entry.text("signature_method") != "HMAC-SHA1" || in["oauth_signature_method"] != "HMAC-SHA1":
+	case in["oauth_signature_method"] != method:
 		return "the signature is of another method"
+	case in["realm"] != p.realm(g):
+		return "the realm is not the account"
+	case in["oauth_version"] != "1.0":
+		return "the version is not said"
 	case err != nil || at-p.now().Unix() > 300 || p.now().Unix()-at > 300:
 		return "the time is not now"
 	case len(nonce) < 8 || p.nonces[nonce]:
 		return "the nonce was used before, or is short"
 	}
-	mac := hmac.New(sha1.New, []byte(percent(p.client.Secret)+"&"+percent(g.secret)))
+	mac := hmac.New(digest, []byte(percent(secret)+"&"+percent(g.secret)))
 	mac.Write([]byte(signatureBase(q, in)))
 	if base64.StdEncoding.EncodeToString(mac.Sum(nil)) != in["oauth_signature"] {
 		return "the signature is wrong"

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,11 +24,24 @@ const (
 	modeAPIKey            = "API_KEY"
 	modeBasic             = "BASIC"
 	modeNone              = "NONE"
+	modeTwoStep           = "TWO_STEP"
+	modeJWT               = "JWT"
+	modeBill              = "BILL"
+	modeTBA               = "TBA"
+	modeApp               = "APP"
+	modeAWS               = "AWS_SIGV4"
+	modeSignature         = "SIGNATURE"
+	modePlugin            = "INSTALL_PLUGIN"
+	modeMCP               = "MCP_OAUTH2"
+	modeMCPGeneric        = "MCP_OAUTH2_GENERIC"
 )
 
 // Modes lists the modes that are played.
 func Modes() []string {
-	return []string{modeOAuth2, modeOAuth1, modeClientCredentials, modeAPIKey, modeBasic, modeNone}
+	return []string{
+		modeOAuth2, modeOAuth1, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeBill,
+		modeMCP, modeMCPGeneric, modeTBA, modeApp, modeAWS, modeSignature, modePlugin,
+	}
 }
 
 // The kinds of request that [Provider.Requests] tells.
@@ -41,6 +55,12 @@ const (
 	Revoke   = "revoke"
 	Call     = "call"  // of the API, through the proxy
 	Stale    = "stale" // one with a credential that is no longer good
+
+	Challenge = "challenge" // of a server, for what it wants
+	Metadata  = "metadata"
+	Register  = "register" // of a client
+
+	Look = "look" // at an installation
 )
 
 // Provider plays the provider of an entry for one integration. It is safe for concurrent use.
@@ -58,18 +78,25 @@ type Provider struct {
 	ending  *grant            // whose revocation is expected; nil: anybody's
 	serial  int
 	nonces  map[string]bool
+
+	clients   map[string]*registered   // that were made here, by id
+	redirects map[string]string        // the servers that send browsers back there
+	trusted   map[*User]string         // the external ids that roles ask for
+	fetch     func(path string) []byte // reads a document of the broker's
 }
 
 // grant is what a user gave, and the tokens that came of it.
 type grant struct {
 	user      *User
-	good      bool // the provider accepts it
+	of        *registered // the client that it was given to; nil: the integration's, or the user's own
+	good      bool        // the provider accepts it
 	challenge string
 	redirect  string
 	nonce     string
 	access    string
 	refresh   string
 	secret    string          // of the token (OAuth 1.0)
+	session   *session        // that signs requests (AWS)
 	spent     map[string]bool // access and refresh tokens that were replaced
 	expires   time.Time       // zero: never
 	asked     []string        // scopes
@@ -81,7 +108,8 @@ type grant struct {
 // New plays the provider of an entry. callback is the address that browsers come back to, which may have a further segment.
 func New(e *Entry, c *Client, callback string, now func() time.Time) *Provider {
 	return &Provider{
-		entry: e, client: c, callback: callback, now: now, pending: map[string]*grant{}, nonces: map[string]bool{},
+		entry: e.playable(), client: c, callback: callback, now: now, pending: map[string]*grant{}, nonces: map[string]bool{},
+		clients: map[string]*registered{}, redirects: map[string]string{}, trusted: map[*User]string{},
 	}
 }
 
@@ -90,8 +118,11 @@ func (p *Provider) Admit(u *User, good bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := &grant{user: u, good: good, spent: map[string]bool{}, asked: u.Scopes}
-	if p.entry.Mode() == modeAPIKey {
+	switch p.entry.Mode() {
+	case modeAPIKey:
 		g.access = u.Credentials["apiKey"]
+	case modeTBA:
+		g.access, g.secret = u.Credentials["token_id"], u.Credentials["token_secret"]
 	}
 	p.grants = append(p.grants, g)
 }
@@ -165,24 +196,32 @@ type request struct {
 	url    *url.URL
 	header http.Header
 	body   []byte
+
+	certificates []*x509.Certificate // that the client showed, its own first
 }
 
 // reply is an answer to it. A map is written as JSON, unless the kind says that it is a form.
 type reply struct {
 	status int
+	header map[string]string
+	xml    string // in place of what body holds
 	form   bool
 	body   map[string]any
 }
 
 func (p *Provider) take(r *http.Request) (*request, error) {
 	body, err := io.ReadAll(r.Body)
-	return &request{r.Method, r.URL, r.Header, body}, err
+	q := &request{method: r.Method, url: r.URL, header: r.Header, body: body}
+	if r.TLS != nil {
+		q.certificates = r.TLS.PeerCertificates
+	}
+	return q, err
 }
 
 // Serve answers a request that the broker makes by itself.
 func (p *Provider) Serve(w http.ResponseWriter, r *http.Request) {
 	p.serve(w, r, func(q *request) *reply {
-		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.trade, p.calls} {
+		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.signIn, p.register, p.discovery, p.app, p.sts, p.trade, p.calls} {
 			if out := answer(q); out != nil {
 				return out
 			}
@@ -203,6 +242,9 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request, answer func(*re
 		p.fault("the body cannot be read: %v", err)
 	}
 	out := answer(q)
+	for name, v := range out.header {
+		w.Header().Set(name, v)
+	}
 	if out.form {
 		form := url.Values{}
 		for name, v := range out.body {
@@ -211,6 +253,12 @@ func (p *Provider) serve(w http.ResponseWriter, r *http.Request, answer func(*re
 		w.Header().Set("Content-Type", formType)
 		w.WriteHeader(out.status)
 		_, _ = io.WriteString(w, form.Encode())
+		return
+	}
+	if out.xml != "" {
+		w.Header().Set("Content-Type", "text/xml")
+		w.WriteHeader(out.status)
+		_, _ = io.WriteString(w, out.xml)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -227,7 +275,14 @@ func (p *Provider) note(kind string) { p.done = append(p.done, kind) }
 
 // values gives what templates know once a grant is made.
 func (p *Provider) values(g *grant) values {
-	v := p.entry.typed(p.client, g.user)
+	c := p.client
+	if g.of != nil {
+		c = &Client{ID: g.of.ID, Secret: g.of.Secret, Settings: p.client.Settings}
+	}
+	v := p.entry.typed(c, g.user)
+	if p.entry.generic() {
+		v["lab.issuer"] = p.entry.issuerOf(g.user.N)
+	}
 	for name, value := range g.user.Answered {
 		if p.entry.has("post_connection", "capture", name) && !g.told {
 			continue
@@ -261,6 +316,15 @@ func (e *Entry) Life() time.Duration {
 	if word == "never" || e.Mode() == modeOAuth1 {
 		return 0
 	}
+	switch {
+	case e.MakesTokens():
+		return e.ownLife()
+	case e.generic():
+		return 25 * time.Hour // so that its metadata is looked at again
+	}
+	if life := e.milliseconds("token_expires_in_ms"); life > 0 {
+		return life
+	}
 	if n, err := strconv.Atoi(word); err == nil {
 		return time.Duration(n) * time.Second
 	}
@@ -269,7 +333,12 @@ func (e *Entry) Life() time.Duration {
 
 // Renews reports whether the provider gives refresh tokens, and Trades whether it renews a token against itself.
 func (e *Entry) Renews() bool {
-	return e.Mode() == modeOAuth2 && e.Life() > 0 && !e.Trades()
+	return (e.Mode() == modeOAuth2 || e.isMCP()) && e.Life() > 0 && !e.Trades()
+}
+
+// AsksAgain reports whether a token that has run out is replaced by one that is asked for as the first was.
+func (e *Entry) AsksAgain() bool {
+	return e.signsIn() || slices.Contains([]string{modeClientCredentials, modeApp, modeAWS}, e.Mode())
 }
 
 // Trades reports whether a token is renewed against itself, while it lives.

@@ -14,6 +14,9 @@ func (p *Provider) revocation(q *request) *reply {
 	if !e.has("revocation_url") || q.method != p.revokesBy() {
 		return nil
 	}
+	if form, err := url.ParseQuery(string(q.body)); err == nil && form.Has("grant_type") {
+		return nil // some take both at one address
+	}
 	for _, g := range slices.Backward(p.grants) {
 		if p.ending != nil && g != p.ending {
 			continue
@@ -52,7 +55,8 @@ func (p *Provider) Revocable(u *User) (kinds []string, ok bool) {
 
 func (p *Provider) revocable(g *grant) (kinds []string, ok bool) {
 	e := p.entry
-	if e.Mode() != modeOAuth2 && e.Mode() != modeOAuth1 && e.Mode() != modeClientCredentials ||
+	if !slices.Contains([]string{modeOAuth2, modeOAuth1, modeClientCredentials, modeTwoStep, modeBill, modeMCP, modeMCPGeneric, modeApp}, e.Mode()) ||
+		e.generic() && g.user.N%2 == 1 ||
 		p.values(g).address(e.text("revocation_url")) == nil {
 		return nil, false
 	}
@@ -108,7 +112,10 @@ func (p *Provider) revokes(q *request, g *grant) string {
 		want["token_type_hint"] = kind + "_token"
 	}
 	p.fillInRevocation(want, v)
-	if problem := p.revocationBody(q, want, v); problem != "" {
+	if problem := p.revocationBody(q, g, want, v); problem != "" {
+		return problem
+	}
+	if problem := p.shown(q, g); problem != "" {
 		return problem
 	}
 	return p.revocationHeaders(q, g, v)
@@ -125,17 +132,21 @@ func (p *Provider) fillInRevocation(want map[string]string, v values) {
 }
 
 // proof is how whoever asks for a revocation proves who it is.
-func (p *Provider) proof() string {
+func (p *Provider) proof(g *grant) string {
 	if how := p.entry.text("revocation", "auth"); how != "" {
 		return how
 	}
-	if p.entry.text("token_auth_method") == "client_secret_basic" {
+	how := p.entry.text("token_auth_method")
+	if g.of != nil {
+		how = g.of.auth
+	}
+	if how == "client_secret_basic" {
 		return "basic"
 	}
 	return "body"
 }
 
-func (p *Provider) revocationBody(q *request, want map[string]string, v values) string {
+func (p *Provider) revocationBody(q *request, g *grant, want map[string]string, v values) string {
 	format := p.entry.text("revocation", "body_format")
 	if format == "none" {
 		if len(q.body) > 0 {
@@ -146,18 +157,25 @@ func (p *Provider) revocationBody(q *request, want map[string]string, v values) 
 		}
 		return ""
 	}
-	if p.proof() == "body" {
-		want["client_id"] = v["clientId"]
-		if p.entry.text("token_auth_method") != "none" {
-			want["client_secret"] = v["clientSecret"]
+	got := p.params(q, format)
+	if c := p.prover(g); p.proof(g) == "body" {
+		want["client_id"] = c.id
+		switch c.how {
+		case keyAuth:
+			if problem := p.asserts(q, got, c); problem != "" {
+				return "the client's assertion: " + problem
+			}
+		case "none":
+		default:
+			want["client_secret"] = c.secret
 		}
 	}
-	return differences(want, p.params(q, format))
+	return differences(want, got)
 }
 
 func (p *Provider) revocationHeaders(q *request, g *grant, v values) string {
 	want := map[string]string{}
-	switch p.proof() {
+	switch p.proof(g) {
 	case "basic":
 		pair := url.QueryEscape(v["clientId"]) + ":" + url.QueryEscape(v["clientSecret"])
 		want["authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(pair))

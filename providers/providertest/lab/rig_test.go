@@ -86,6 +86,7 @@ func (b *bench) begin(t *testing.T, key string, entry *lab.Entry) (*run, error) 
 		provider: lab.New(entry, client, apitest.PublicURL+broker.CallbackPath, b.site.Now),
 		refs:     map[*lab.User]broker.ConnectionRef{}, ids: map[*lab.User]broker.ConnectionID{},
 	}
+	r.provider.Fetches(func(path string) []byte { return b.site.Send(t, http.MethodGet, path, "").Body.Bytes() })
 	b.playing.Store(r.provider)
 	_, err := b.site.Broker.CreateIntegration(t.Context(), r.who, broker.IntegrationInput{
 		Key: key, Provider: key, ClientID: client.ID, ClientSecret: broker.NewSecret(client.Secret), Settings: client.Settings, Hosts: client.Hosts,
@@ -125,6 +126,13 @@ func (r *run) connect(u *lab.User) error {
 	if err != nil {
 		return err
 	}
+	form, err := r.site.Broker.ConnectForm(r.t.Context(), who, r.key)
+	if err != nil {
+		return err
+	}
+	if form.Assigned != nil {
+		r.provider.Trusts(u, form.Assigned.Value)
+	}
 	fields := map[string]string{}
 	for name, v := range u.Typed {
 		fields["connection_config."+name] = v
@@ -155,6 +163,9 @@ func (r *run) signIn(who broker.Actor, u *lab.User, in broker.ConnectInput) (*br
 		return nil, err
 	}
 	own := strings.TrimPrefix(strings.TrimPrefix(back.Path, broker.CallbackPath), "/")
+	if back.Path == broker.AppCallbackPath {
+		own = ""
+	}
 	return r.site.Broker.FinishFlow(ctx, broker.Callback{Query: back.Query(), Integration: own, Browser: started.Browser})
 }
 
@@ -173,11 +184,16 @@ func (r *run) reads(u *lab.User) error {
 		return err
 	}
 	access, refresh := r.provider.Issued(u)
-	if m := got.Material; m.Access.Reveal() != access || m.Refresh.Reveal() != refresh {
+	switch m := got.Material; {
+	case r.entry.MakesTokens():
+		if problem := r.provider.Made(u, m.Access.Reveal()); problem != "" {
+			return errors.New("the token that was made: " + problem)
+		}
+	case m.Access.Reveal() != access || m.Refresh.Reveal() != refresh:
 		return errors.New("the credential is not the one that was issued")
 	}
 	for name, v := range u.Credentials {
-		if name != "apiKey" && got.Material.Details[name].Reveal() != v {
+		if kept := keptAs(r.entry.Mode(), name); kept != "" && got.Material.Details[kept].Reveal() != v {
 			return fmt.Errorf("the credential %s is not the one that was typed", name)
 		}
 	}
@@ -194,6 +210,17 @@ func (r *run) reads(u *lab.User) error {
 		return fmt.Errorf("the account is %q, not %q", account, want)
 	}
 	return err
+}
+
+// keptAs is under which name what was typed is kept beside the token; "": it is the token.
+func keptAs(mode, name string) string {
+	switch {
+	case name == "apiKey", mode == "TBA" && name == "token_id":
+		return ""
+	case mode == "TBA" && strings.HasSuffix(name, "_override"):
+		return strings.TrimPrefix(strings.TrimSuffix(name, "_override"), "oauth_")
+	}
+	return name
 }
 
 // calls makes a call through the proxy.

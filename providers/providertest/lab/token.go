@@ -13,7 +13,7 @@ import (
 // token answers the token endpoint; nil: the request is not to it.
 func (p *Provider) token(q *request) *reply {
 	e := p.entry
-	if e.Mode() != modeOAuth2 && e.Mode() != modeClientCredentials || q.method == http.MethodGet && e.Trades() {
+	if e.Mode() != modeOAuth2 && e.Mode() != modeClientCredentials && !e.isMCP() || q.method == http.MethodGet && e.Trades() {
 		return nil
 	}
 	renewsAt := e.text("refresh_url")
@@ -101,34 +101,58 @@ func (p *Provider) rename(params map[string]string) {
 	}
 }
 
-// proves checks how the client proves itself, and takes its parameters away.
-func (p *Provider) proves(q *request, params map[string]string, id, secret string) {
+// prover is a client that has to prove itself, and how.
+type prover struct {
+	id, secret, how string
+	key             int // which one it signs with
+}
+
+// prover gives the client of a grant: the user's own, the one that a server made, or the integration's.
+func (p *Provider) prover(g *grant) prover {
 	how := p.entry.text("token_auth_method")
 	if how == "" && p.entry.text("authorization_method") == "header" {
 		how = "client_secret_basic"
 	}
+	switch {
+	case g.user.Credentials["client_id"] != "":
+		return prover{g.user.Credentials["client_id"], g.user.Credentials["client_secret"], how, g.user.N}
+	case g.of != nil:
+		return prover{g.of.ID, g.of.Secret, g.of.auth, keyOfClient}
+	}
+	return prover{p.client.ID, p.client.Secret, how, keyOfClient}
+}
+
+// proves checks how a client proves itself, and takes its parameters away.
+func (p *Provider) proves(q *request, params map[string]string, c prover) {
 	user, password, inHeader := (&http.Request{Header: q.header}).BasicAuth()
 	givenID, inBody := params["client_id"]
 	givenSecret, secretInBody := params["client_secret"]
 	delete(params, "client_id")
 	delete(params, "client_secret")
-	switch how {
+	switch c.how {
+	case keyAuth:
+		if inBody && givenID != c.id || secretInBody || q.header.Get("Authorization") != "" {
+			p.fault("a client with a key gives its id at most, beside what it has signed")
+		}
+		if problem := p.asserts(q, params, c); problem != "" {
+			p.fault("the client's assertion: %s", problem)
+		}
 	case "client_secret_basic":
 		// RFC 6749 section 2.3.1: both halves are encoded as in a form.
 		user, err := url.QueryUnescape(user)
 		password, also := url.QueryUnescape(password)
-		if !inHeader || err != nil || also != nil || user != id || password != secret {
+		if !inHeader || err != nil || also != nil || user != c.id || password != c.secret {
 			p.fault("the client does not prove itself in the header")
 		}
 		if secretInBody {
 			p.fault("the client's secret is in the body too")
 		}
 	case "none":
-		if !inBody || givenID != id || secretInBody || q.header.Get("Authorization") != "" {
+		if !inBody || givenID != c.id || secretInBody || q.header.Get("Authorization") != "" {
 			p.fault("a public client gives its id, and nothing else")
 		}
 	default:
-		if givenID != id || givenSecret != secret {
+		if givenID != c.id || givenSecret != c.secret {
 			p.fault("the client does not prove itself in the body")
 		}
 		if q.header.Get("Authorization") != "" {
@@ -147,10 +171,13 @@ func (p *Provider) exchange(q *request, params map[string]string) *reply {
 	}
 	delete(p.pending, params["code"])
 	v := p.values(g)
-	p.proves(q, params, p.client.ID, p.client.Secret)
+	p.proves(q, params, p.prover(g))
 	want := map[string]string{"grant_type": "authorization_code", "code": params["code"], "redirect_uri": g.redirect}
 	if g.challenge != "" {
 		want["code_verifier"] = anything
+	}
+	if p.entry.isMCP() {
+		want["resource"] = p.resource(g.user)
 	}
 	p.fillIn(want, "token_params", v)
 	if problem := differences(want, params); problem != "" {
@@ -186,7 +213,6 @@ func (p *Provider) fillIn(want map[string]string, key string, v values) {
 // renew gives the next token for a refresh token, and notices one that comes back.
 func (p *Provider) renew(q *request, params map[string]string) *reply {
 	p.note(Refresh)
-	p.proves(q, params, p.client.ID, p.client.Secret)
 	for _, g := range p.grants {
 		if g.spent[params["refresh_token"]] {
 			p.fault("renewal: a refresh token that was spent comes back")
@@ -196,7 +222,11 @@ func (p *Provider) renew(q *request, params map[string]string) *reply {
 		if g.refresh != params["refresh_token"] {
 			continue
 		}
+		p.proves(q, params, p.prover(g))
 		want := map[string]string{"refresh_token": g.refresh}
+		if p.entry.isMCP() {
+			want["resource"] = p.resource(g.user)
+		}
 		if p.entry.has("refresh_params") {
 			p.fillIn(want, "refresh_params", p.values(g))
 		} else {
@@ -235,6 +265,9 @@ func (p *Provider) rotates(g *grant) bool {
 func (p *Provider) grantClient(q *request, params map[string]string) *reply {
 	p.note(Exchange)
 	id := params["client_id"]
+	if t := readJWS(params["client_assertion"]); t != nil {
+		id, _ = t.claims["sub"].(string)
+	}
 	if user, _, ok := (&http.Request{Header: q.header}).BasicAuth(); ok {
 		id, _ = url.QueryUnescape(user)
 	}
@@ -242,7 +275,10 @@ func (p *Provider) grantClient(q *request, params map[string]string) *reply {
 		if g.user.Credentials["client_id"] != id {
 			continue
 		}
-		p.proves(q, params, id, g.user.Credentials["client_secret"])
+		p.proves(q, params, p.prover(g))
+		if problem := p.shown(q, g); problem != "" {
+			p.fault("token request: %s", problem)
+		}
 		want := map[string]string{}
 		p.fillIn(want, "token_params", p.values(g))
 		if len(g.asked) > 0 {

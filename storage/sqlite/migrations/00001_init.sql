@@ -355,6 +355,15 @@ CREATE TABLE keyring (
 
 CREATE UNIQUE INDEX keyring_active ON keyring (active) WHERE active = 1;
 
+-- Whose this database is: one row, or none before the first start.
+CREATE TABLE deployment (
+	one        INTEGER PRIMARY KEY CHECK (one = 1),
+	cluster    TEXT    NOT NULL,
+	public_url TEXT    NOT NULL,
+	adopted_at INTEGER,
+	copied_at  INTEGER -- NULL: this is no copy
+) STRICT;
+
 -- The trail cannot be rewritten, not even by a statement of ours.
 -- +goose StatementBegin
 CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit BEGIN

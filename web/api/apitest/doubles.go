@@ -2,6 +2,9 @@ package apitest
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"io"
@@ -25,6 +28,33 @@ func (f transport) RoundTrip(r *http.Request) (*http.Response, error) {
 		res.Request = r
 	}
 	return res, err
+}
+
+// certified gives a transport to a double that shows a client certificate, as its server sees it after the handshake. A
+// certificate without its key shows nothing.
+func certified(to transport) func(*tls.Certificate) http.RoundTripper {
+	return func(cert *tls.Certificate) http.RoundTripper {
+		return transport(func(r *http.Request) (*http.Response, error) {
+			chain := make([]*x509.Certificate, len(cert.Certificate))
+			for i, der := range cert.Certificate {
+				var err error
+				if chain[i], err = x509.ParseCertificate(der); err != nil {
+					return nil, err
+				}
+			}
+			out := r.Clone(r.Context())
+			out.TLS = &tls.ConnectionState{PeerCertificates: chain}
+			if key, ok := cert.PrivateKey.(crypto.Signer); !ok || !sameKey(key.Public(), chain[0].PublicKey) {
+				out.TLS = nil
+			}
+			return to(out)
+		})
+	}
+}
+
+func sameKey(a, b crypto.PublicKey) bool {
+	known, ok := a.(interface{ Equal(x crypto.PublicKey) bool })
+	return ok && known.Equal(b)
 }
 
 // sent is a request as a double reads it: the form in PostForm, and the body, which can be read once more.

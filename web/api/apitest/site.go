@@ -115,7 +115,9 @@ func must(t testing.TB, err error) {
 
 func (s *Site) catalogue(t testing.TB) broker.Catalogue {
 	t.Helper()
-	c, err := providers.Load(providers.Options{Builtin: s.options.Catalogue, Client: &http.Client{Transport: transport(s.provider)}, Now: s.Now})
+	c, err := providers.Load(providers.Options{
+		Builtin: s.options.Catalogue, Client: &http.Client{Transport: transport(s.provider)}, Certified: certified(s.provider), Now: s.Now,
+	})
 	must(t, err)
 	must(t, c.Check())
 	return c
@@ -143,7 +145,7 @@ func (s *Site) declare(t testing.TB) {
 // mount puts the surfaces together as cmd/coatcheck does.
 func (s *Site) mount(t testing.TB) {
 	t.Helper()
-	out := proxy.New(proxy.Options{Broker: s.Broker, Transport: transport(s.upstream), Now: s.Now, Logger: s.Config.Logger})
+	out := proxy.New(proxy.Options{Broker: s.Broker, Transport: transport(s.upstream), Certified: certified(s.upstream), Now: s.Now, Logger: s.Config.Logger})
 	t.Cleanup(func() { must(t, out.Close()) })
 	deps := web.Deps{Broker: s.Broker, Proxy: out, Carrier: out, Logger: s.Config.Logger}
 	if s.options.Connect {

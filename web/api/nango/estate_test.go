@@ -153,8 +153,10 @@ func (e *estate) serve(w http.ResponseWriter, r *http.Request) bool {
 		_, _ = fmt.Fprintf(w, `{"id":%d,"login":%q}`, len(e.user(r).user), e.user(r).user)
 	case path == "/user/installations" && e.user(r) != nil:
 		_, _ = io.WriteString(w, e.list(e.user(r).user, r.URL.Query()))
-	case !strings.HasSuffix(id, "/access_tokens") || !e.own(r):
+	case !e.own(r):
 		refuse(http.StatusUnauthorized)
+	case r.Method == http.MethodGet && e.installations[id] != nil:
+		_, _ = io.WriteString(w, e.about(id))
 	case e.suspended:
 		refuse(http.StatusForbidden)
 	case e.installations[strings.TrimSuffix(id, "/access_tokens")] == nil:
@@ -231,9 +233,13 @@ func (e *estate) list(user string, q url.Values) string {
 	ids = ids[min(len(ids), (page-1)*size):min(len(ids), page*size)]
 	out := make([]string, len(ids))
 	for i, id := range ids {
-		out[i] = fmt.Sprintf(`{"id":%s,"app_id":4711,"account":{"id":1},"created_at":%q,"updated_at":%[2]q}`, id, e.installations[id].made.Format(time.RFC3339))
+		out[i] = e.about(id)
 	}
 	return fmt.Sprintf(`{"total_count":%d,"installations":[%s]}`, len(e.installations), strings.Join(out, ","))
+}
+
+func (e *estate) about(id string) string {
+	return fmt.Sprintf(`{"id":%s,"app_id":4711,"account":{"id":1},"created_at":%q,"updated_at":%[2]q}`, id, e.installations[id].made.Format(time.RFC3339))
 }
 
 // ended reports whether a user's grants are over, and how many tokens of installations are not.

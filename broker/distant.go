@@ -1,0 +1,96 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// listenEvery is how often somebody who waits here hears of a flow that came to its end on another node.
+const listenEvery = time.Second
+
+// listen tells those who wait on this node of flows that began and ended on others.
+func (b *Broker) listen(ctx context.Context) error {
+	channels := b.waiting.channels()
+	if len(channels) == 0 {
+		return nil
+	}
+	flows, err := b.shared.FlowsByChannel(ctx, channels)
+	if err != nil {
+		return err
+	}
+	for _, f := range flows {
+		if err := b.hear(ctx, f); err != nil {
+			b.log.LogAttrs(ctx, slog.LevelWarn, "whoever waits for a sign-in could not be told of it yet", slog.Any("error", err))
+		}
+	}
+	return nil
+}
+
+// hear tells whoever waits for the flow what has become of it. The node where it began could not know who waits here, so
+// whether they may hear of it is decided now.
+func (b *Broker) hear(ctx context.Context, f *Flow) error {
+	end := FlowEnd{Connection: f.Key}
+	if i, ok := b.snapshot.Load().integrations[f.Integration]; ok {
+		end.Integration = i.Key
+	}
+	if err := b.mayHear(ctx, f); err != nil {
+		end.Err = AsError(err)
+		b.waiting.tell(f.Channel, end)
+		return nil
+	}
+	switch f.Status {
+	case FlowSucceeded:
+		c, err := b.store.Connection(ctx, f.Environment, f.Connection)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		if err == nil {
+			end.Connection = c.Key
+		}
+		b.waiting.tell(f.Channel, end)
+	case FlowFailed:
+		end.Err = declaredError(f.Code)
+		b.waiting.tell(f.Channel, end)
+	case FlowOpen, FlowConsumed:
+	}
+	return nil
+}
+
+// mayHear claims the flow for whoever waits for it, as its beginning does on one node.
+func (b *Broker) mayHear(ctx context.Context, f *Flow) error {
+	env, ok := b.snapshot.Load().environments[f.Environment]
+	if f.Session == "" || !ok {
+		return nil
+	}
+	s, err := b.store.Session(ctx, f.Session)
+	if errors.Is(err, ErrNotFound) {
+		s, err = &Session{}, nil // what the environment allows still counts
+	}
+	if err != nil {
+		return nil //nolint:nilerr // it is looked at again in a second
+	}
+	return b.waiting.claim(f.Channel, f.Session, func(origin string) bool { return b.PageAllowed(origin, env, s) })
+}
+
+// declaredError is the error of that code, as far as one is known.
+func declaredError(code string) *Error {
+	for _, e := range declared {
+		if e.Code == code {
+			return e
+		}
+	}
+	return ErrExchangeFailed
+}
+
+// channels lists those on which somebody waits here.
+func (w *waiting) channels() [][]byte {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := make([][]byte, 0, len(w.ends))
+	for channel := range w.ends {
+		out = append(out, []byte(channel))
+	}
+	return out
+}

@@ -1,0 +1,224 @@
+package broker_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/coatcheck/coatcheck/broker"
+	"github.com/coatcheck/coatcheck/storage/sqlite"
+)
+
+// among is a store from which several nodes serve.
+type among struct {
+	broker.Store
+	refused *atomic.Int64 // leases that another node had
+	stale   *atomic.Pointer[broker.DueRefresh]
+}
+
+// DueRefreshes may list what another node has leased since.
+func (s among) DueRefreshes(ctx context.Context, now time.Time, except []broker.IntegrationID, limit int) ([]broker.DueRefresh, error) {
+	if d := s.stale.Swap(nil); d != nil {
+		return []broker.DueRefresh{*d}, nil
+	}
+	return s.Store.DueRefreshes(ctx, now, except, limit)
+}
+
+// LeaseRefresh counts the leases that another node has.
+func (s among) LeaseRefresh(ctx context.Context, id broker.ConnectionID, owner string, ttl time.Duration) (*broker.Credential, bool, error) {
+	c, ok, err := s.Store.LeaseRefresh(ctx, id, owner, ttl)
+	if err == nil && !ok {
+		s.refused.Add(1)
+	}
+	return c, ok, err
+}
+
+// Standing implements [broker.Shared].
+func (s among) Standing(ctx context.Context, integration broker.IntegrationID, key string) (broker.Standing, error) {
+	t, err := s.Ticket(ctx, integration, key)
+	if err != nil {
+		return broker.Standing{}, err
+	}
+	return broker.Standing{Connection: t.Connection, Revision: t.Revision, Version: t.Version, Status: t.Status}, nil
+}
+
+// Ticket tells the revision, as such a store does.
+func (s among) Ticket(ctx context.Context, integration broker.IntegrationID, key string) (*broker.Ticket, error) {
+	t, err := s.Store.Ticket(ctx, integration, key)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.ConnectionByKey(ctx, integration, key)
+	if err == nil {
+		t.Revision = c.Revision
+	}
+	return t, err
+}
+
+// FlowsByChannel implements [broker.Shared].
+func (s among) FlowsByChannel(ctx context.Context, channels [][]byte) (out []*broker.Flow, err error) {
+	for _, channel := range channels {
+		f, err := s.FlowByChannel(ctx, channel)
+		switch {
+		case err == nil:
+			out = append(out, f)
+		case !errors.Is(err, broker.ErrNotFound):
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// DropStaleLeases ends nothing: the other node lives.
+func (among) DropStaleLeases(context.Context) (int, error) { return 0, nil }
+
+// DropStaleClaims ends nothing either.
+func (among) DropStaleClaims(context.Context) (int, error) { return 0, nil }
+
+// twoNodes are two brokers over one database, with the same keys and provider.
+func twoNodes(t *testing.T, options ...func(*rig)) (a, b *rig) {
+	t.Helper()
+	a = newRig(t, append(options, func(r *rig) {
+		r.wrap = func(s broker.Store) broker.Store {
+			return among{s, new(atomic.Int64), new(atomic.Pointer[broker.DueRefresh])}
+		}
+	})...)
+	b = new(rig)
+	*b = rig{
+		t: t, dir: a.dir, clock: a.clock, log: a.log, identity: a.identity, provider: a.provider, origins: a.origins, wrap: a.wrap,
+	}
+	b.startBeside()
+	return a, b
+}
+
+// startBeside is start for another process on the same database.
+func (r *rig) startBeside() {
+	r.t.Helper()
+	db, err := sqlite.Open(r.t.Context(), sqlite.Options{Dir: r.dir, Now: r.clock.Now})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { _ = db.Close() })
+	r.serve(db)
+}
+
+func TestWhatAnotherNodeWritesCountsAtOnce(t *testing.T) {
+	a, b := twoNodes(t)
+	ref := a.imported("k", time.Hour)
+	served := func(r *rig) string {
+		t.Helper()
+		o, err := r.wayOut(ref)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "https://api.fake.example.com/", http.NoBody)
+		if err := o.Authorize(req); err != nil {
+			t.Fatal(err)
+		}
+		return req.Header.Get("Authorization")
+	}
+	old := served(a)
+	if got := served(b); got != old {
+		t.Fatalf("one node serves %s, the other %s", old, got)
+	}
+	if _, err := a.broker.Reveal(t.Context(), a.who, ref, broker.RevealOptions{ForceRefresh: true}); err != nil {
+		t.Fatal(err)
+	}
+	if now := served(a); now == old || served(b) != now {
+		t.Errorf("one node renewed to %s, the other serves %s", now, served(b))
+	}
+	if err := a.broker.DeleteConnection(t.Context(), a.who, ref); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*rig{a, b} {
+		if _, err := r.wayOut(ref); !errors.Is(err, broker.ErrNotFound) {
+			t.Errorf("after the deletion: %v", err)
+		}
+	}
+}
+
+func TestNodesRenewOnceInTheBackground(t *testing.T) {
+	a, b := twoNodes(t)
+	ref := a.imported("k", time.Hour)
+	a.clock.advance(50 * time.Minute)
+	answer := make(chan struct{})
+	a.provider.set(func(p *fakeProvider) { p.before = func(int) error { <-answer; return nil } })
+	a.run()
+	waitFor(t, func() bool { n, _ := a.provider.count(); return n == 1 })
+	c, _ := b.stored(ref)
+	b.store.(among).stale.Store(&broker.DueRefresh{Connection: c.ID, Environment: c.Environment, Integration: c.Integration, At: a.clock.Now()})
+	b.run()
+	waitFor(t, func() bool { return b.store.(among).refused.Load() > 0 })
+	close(answer)
+	waitFor(t, func() bool { _, c := b.stored(ref); return c.Version == 2 && c.RefreshAt.After(a.clock.Now()) })
+	if n, reused := a.provider.count(); n != 1 || reused != 0 {
+		t.Errorf("%d requests, %d reused", n, reused)
+	}
+}
+
+func TestASignInThatEndsOnAnotherNodeIsHeardOf(t *testing.T) {
+	for name, test := range map[string]struct {
+		origin string // of the page that waits
+		code   string // of the provider's answer; empty: it was denied
+		want   *broker.Error
+	}{
+		"it succeeds":           {"https://app.example.com", "code", nil},
+		"it fails":              {"https://app.example.com", "", broker.ErrProviderDenied},
+		"a page of another app": {"https://evil.example.com", "code", broker.ErrOriginRefused},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := twoNodes(t, func(r *rig) { r.origins = []string{"https://app.example.com"} })
+			channel := broker.NewChannel()
+			ends, stop := a.broker.Await(channel, test.origin)
+			defer stop()
+			a.run()
+			who, _ := b.session(broker.SessionInput{})
+			s, err := b.broker.StartFlow(t.Context(), who, "one", broker.ConnectInput{Channel: channel})
+			if err != nil {
+				t.Fatal(err)
+			}
+			cb := broker.Callback{Query: url.Values{"state": {s.State}}, Browser: s.Browser}
+			if cb.Query.Set("code", test.code); test.code == "" {
+				cb.Query.Del("code")
+				cb.Query.Set("error", "access_denied")
+			}
+			o, err := b.broker.FinishFlow(t.Context(), cb)
+			if (err == nil) != (test.code != "") {
+				t.Fatal(err)
+			}
+			end := <-ends
+			switch {
+			case test.want != nil && !errors.Is(end.Err, test.want), test.want == nil && end.Err != nil, end.Integration != "one":
+				t.Errorf("heard %+v", end)
+			case test.want == nil && end.Connection != o.Key:
+				t.Errorf("heard of %q, not %q", end.Connection, o.Key)
+			}
+		})
+	}
+}
+
+func TestOneConnectionOfTheAppsOwnOnTwoNodes(t *testing.T) {
+	a, b := twoNodes(t)
+	type result struct {
+		id  broker.ConnectionID
+		err error
+	}
+	results := make(chan result)
+	for _, r := range []*rig{a, b, a, b} {
+		go func() {
+			id, _, _, err := r.once(broker.Proposal{})
+			results <- result{id, err}
+		}()
+	}
+	first := <-results
+	for range 3 {
+		if got := <-results; got != first || got.err != nil {
+			t.Errorf("%+v and %+v", first, got)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coatcheck/coatcheck/providers/providertest"
+	"github.com/coatcheck/coatcheck/storage/postgres/postgrestest"
+)
+
+// nodes are processes on one PostgreSQL database, each with a data directory of its own and all with one identity.
+func nodes(t *testing.T, provider *providertest.Server, n int) []*process {
+	t.Helper()
+	address, identity := postgrestest.New(t), filepath.Join(t.TempDir(), "identity.txt")
+	bin, err := exec.LookPath("coatcheck")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), bin, "keys", "generate", "-o", identity).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	out := make([]*process, n)
+	for i := range out {
+		out[i] = newProcess(t, provider)
+		out[i].env = []string{"COATCHECK_DATABASE=" + address, "COATCHECK_ENCRYPTION_IDENTITY_FILE=" + identity}
+	}
+	return out
+}
+
+// What one node stores the other one serves, and a grant whose spent refresh tokens end it survives that both renew it.
+func TestTwoNodesShareADatabase(t *testing.T) {
+	provider := providertest.New(t, providertest.Knobs{Rotate: true, Slow: 10 * time.Millisecond})
+	both := nodes(t, provider, 2)
+	for _, p := range both {
+		p.start()
+	}
+	const n = 5
+	for i := range n {
+		id := fmt.Sprint("c", i)
+		if a, err := both[i%2].importToken(t.Context(), id, time.Now().Add(time.Hour)); err != nil || a.status != http.StatusCreated {
+			t.Fatal(a, err)
+		}
+		token, a, err := both[1-i%2].token(t.Context(), id, false)
+		if err != nil || !provider.Good(token) {
+			t.Fatal(a, err)
+		}
+	}
+	var work sync.WaitGroup
+	for i := range 8 * n {
+		work.Go(func() {
+			token, a, err := both[i%2].token(t.Context(), fmt.Sprint("c", i/2%n), true)
+			if err != nil || token == "" {
+				t.Errorf("renewal: %v %v", a, err)
+			}
+		})
+	}
+	work.Wait()
+	for i := range n {
+		id := fmt.Sprint("c", i)
+		one, _, err := both[0].token(t.Context(), id, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		other, _, err := both[1].token(t.Context(), id, false)
+		if err != nil || one != other || !provider.Good(one) {
+			t.Errorf("%s: the nodes hold the same token: %t, it is good: %t, %v", id, one == other, provider.Good(one), err)
+		}
+		if a, err := both[0].do(t.Context(), http.MethodDelete, "/connections/"+id+"?provider_config_key=acme", ""); err != nil || a.status >= 300 {
+			t.Fatal(a, err)
+		}
+		if _, a, err := both[1].token(t.Context(), id, false); err != nil || a.status != http.StatusNotFound {
+			t.Errorf("%s is deleted, and the other node answers %v, %v", id, a, err)
+		}
+	}
+	for _, p := range both {
+		if err := p.stop(); err != nil {
+			t.Errorf("stop: %v\n%s", err, p.log.String())
+		}
+	}
+	if counts := provider.Counts(); counts.Reuses != 0 || counts.FamiliesRevoked != 0 {
+		t.Errorf("a spent refresh token came back: %+v", counts)
+	}
+}

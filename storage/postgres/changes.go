@@ -1,0 +1,62 @@
+package postgres
+
+import (
+	"context"
+	"sync"
+)
+
+// Rows of the table of changes are kept for a while, in which every node is to look; one that did not takes it for a
+// change.
+const (
+	keepChanges  = int64(10 * 60 * 1e6) // microseconds
+	lookChanges  = keepChanges / 2
+	sweepChanges = keepChanges / 10
+)
+
+// seen is what this node has seen of the others' changes.
+type seen struct {
+	mu       sync.Mutex
+	snapshot string // of the last look: which transactions had been committed; empty: there was none
+	at       int64  // when, on the database's clock
+	swept    int64
+	count    int64
+}
+
+// ForeignChanges implements [broker.Store]. Numbers that transactions take are in another order than their commits, and
+// commits have none, so a node remembers which transactions it could see, and looks for rows of others that it could not.
+// Of d's own writes there is none, and of writes by others those count that concern what nodes keep in memory.
+func (d *DB) ForeignChanges(ctx context.Context) (int64, error) {
+	d.seen.mu.Lock()
+	defer d.seen.mu.Unlock()
+	s := &d.seen
+	var snapshot string
+	var at int64
+	var changed bool
+	err := d.read(ctx, "look for changes", func(c *conn) error {
+		// A row of a transaction that is still to come is left from a database that this one was restored from.
+		return c.row(`SELECT pg_current_snapshot()::text, `+statementTime+`, $1 <> '' AND EXISTS (SELECT 1 FROM changes
+				WHERE xid >= pg_snapshot_xmin(nullif($1, '')::pg_snapshot) AND xid < pg_snapshot_xmax(pg_current_snapshot())
+				AND NOT pg_visible_in_snapshot(xid, nullif($1, '')::pg_snapshot) AND node <> $2)`,
+			[]any{s.snapshot, d.node}, &snapshot, &at, &changed)
+	})
+	if err != nil {
+		return 0, err
+	}
+	if gap := at - s.at; s.snapshot != "" && (changed || gap < 0 || gap > lookChanges) {
+		s.count++
+	}
+	s.snapshot, s.at = snapshot, at
+	if at-s.swept > sweepChanges || at < s.swept {
+		s.swept = at
+		return s.count, d.forgetChanges(ctx, at-keepChanges)
+	}
+	return s.count, nil
+}
+
+// forgetChanges removes rows that everybody has seen.
+func (d *DB) forgetChanges(ctx context.Context, before int64) error {
+	return d.write(ctx, "forget changes", func(tx *conn) error {
+		_, err := tx.exec(`DELETE FROM changes WHERE xid = ANY(ARRAY(SELECT xid FROM changes WHERE at < $1 FOR UPDATE SKIP LOCKED))`, before)
+		return err
+	})
+}
