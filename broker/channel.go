@@ -12,6 +12,7 @@ type FlowEnd struct {
 	Integration string // its key
 	Connection  string // the connection's key; empty: there is none
 	Err         *Error // nil: it succeeded
+	Pending     bool   // as in [Outcome]
 }
 
 // FlowState is how far a flow has got.
@@ -21,6 +22,7 @@ type FlowState struct {
 	Connection  string     // the connection's key, once it has succeeded
 	Code        string     // why it failed
 	Missing     []string   // scopes that were asked for and not granted, once it has succeeded
+	Pending     bool       // as in [Outcome], once it has succeeded
 }
 
 // A channel is as long as this at least: 128 bits in hex.
@@ -183,7 +185,7 @@ func (b *Broker) FlowByChannel(ctx context.Context, who Actor, channel string) (
 			return nil, err
 		}
 		if err == nil {
-			s.Connection, s.Missing = c.Key, c.MissingScopes()
+			s.Connection, s.Missing, s.Pending = c.Key, c.MissingScopes(), b.awaitsInstallation(c)
 		}
 	case FlowOpen:
 		if !b.Now().Before(f.ExpiresAt) {

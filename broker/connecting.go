@@ -298,6 +298,7 @@ type Outcome struct {
 	Flow        FlowID   // what [Broker.EndedFlow] finds it by; empty: there was none
 	Landing     string   // where the browser goes on to; empty: it stays where it is told
 	Missing     []string // scopes that were asked for and not granted
+	Pending     bool     // an app has still to be installed, or approved, where somebody else decides that
 }
 
 // outcome describes what came of connecting.
@@ -305,6 +306,7 @@ func (c *connecting) outcome(conn *Connection, reconnected bool) *Outcome {
 	o := &Outcome{
 		Connection: conn.ID, Key: conn.Key, Integration: c.making.integration.Key, Reconnected: reconnected,
 		Session: c.session, Environment: c.environment, Facts: c.making.facts, Missing: conn.MissingScopes(),
+		Pending: c.making.facts.AwaitsInstallation(c.making.config),
 	}
 	if c.session != nil {
 		o.ReturnURL = c.session.ReturnURL

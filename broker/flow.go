@@ -224,7 +224,7 @@ func (b *Broker) FinishFlow(ctx context.Context, cb Callback) (*Outcome, error) 
 	if err == nil {
 		var o *Outcome
 		if o, err = b.finish(ctx, c, cb); err == nil {
-			b.waiting.tell(f.Channel, FlowEnd{Integration: o.Integration, Connection: o.Key})
+			b.waiting.tell(f.Channel, FlowEnd{Integration: o.Integration, Connection: o.Key, Pending: o.Pending})
 			return o, nil
 		}
 	}
@@ -385,7 +385,7 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 		}
 		return nil, ErrProviderError.Because(said)
 	}
-	if m.facts.CodeParam == InstallationParam && cb.Query.Get("setup_action") == "request" {
+	if (m.facts.CodeParam == InstallationParam || m.facts.InstalledLater && !cb.Query.Has("code")) && cb.Query.Get("setup_action") == "request" {
 		return nil, ErrProviderError.Because(&ProviderError{
 			Class: GrantLost, Code: "installation_requested", Text: "an owner of the account has to approve the installation first; connect again after that",
 		})
@@ -398,18 +398,22 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 	if !ok {
 		return nil, ErrNotSupported
 	}
+	repaired, err := b.repaired(ctx, m)
+	if err != nil {
+		return nil, err
+	}
 	asking, cancel := context.WithTimeout(ctx, providerTimeout)
 	got, err := a.Exchange(asking, &ExchangeRequest{
 		Client: m.client, Config: m.holding().Config, RedirectURI: m.flow.RedirectURI, Code: code,
 		Verifier: c.secrets.Verifier, Nonce: c.secrets.Nonce, Callback: cb.Query, Temporary: c.secrets.temporary(),
-		Server: c.secrets.Server, Begun: m.flow.CreatedAt,
+		Server: c.secrets.Server, Begun: m.flow.CreatedAt, Repaired: repaired,
 	})
 	cancel()
 	if err != nil {
 		if asProviderError(err).Class == ClientRefused {
 			b.forgetClient(ctx, m.integration, c.secrets.Server, m.client.ID)
 		}
-		return nil, ErrExchangeFailed.Because(err)
+		return nil, errors.Join(ErrExchangeFailed.Because(err), b.refuse(ctx, m, got))
 	}
 	m.take(got)
 	if m.facts.KeepsRefresh { // OAuth 1.0 has no scopes
@@ -417,6 +421,31 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 	}
 	m.override(c.secrets)
 	return b.keepObtained(ctx, c)
+}
+
+// repaired gives what the connection was that is connected again; nil: it is a new one, or nobody asks.
+func (b *Broker) repaired(ctx context.Context, m *making) (*Repaired, error) {
+	if m.reconnect == "" || !m.facts.InstalledLater {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	old, err := b.store.Connection(ctx, m.integration.Environment, m.reconnect)
+	if err != nil {
+		return nil, onConnection(err)
+	}
+	if old.Status == Pending {
+		return nil, nil //nolint:nilnil // nobody has ever connected it
+	}
+	return &Repaired{Config: configValues(old.Config, nil), AuthorizedAt: old.AuthorizedAt}, nil
+}
+
+// refuse ends what an exchange gave that failed afterwards; nil: it gave nothing.
+func (b *Broker) refuse(ctx context.Context, m *making, got *Obtained) error {
+	if got == nil {
+		return nil
+	}
+	m.take(got)
+	b.complete(ctx, m)
+	return b.discard(ctx, m)
 }
 
 // codeIn gives the code of the provider's answer.

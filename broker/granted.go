@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"context"
 	"slices"
 	"strings"
 )
@@ -59,12 +58,4 @@ func (m *making) grantedAsAsked() {
 	if m.material.Scopes == nil && len(m.asked) > 0 {
 		m.material.Scopes = slices.Clone(m.asked)
 	}
-}
-
-// missingOf gives the missing scopes of a connection for a page that is shown without them as well.
-func (b *Broker) missingOf(ctx context.Context, env EnvironmentID, id ConnectionID) []string {
-	if c, err := b.store.Connection(ctx, env, id); err == nil {
-		return c.MissingScopes()
-	}
-	return nil
 }

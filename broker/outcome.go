@@ -9,12 +9,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// keep stores what the provider gave, and only then hands it out.
-func (b *Broker) keep(ctx context.Context, t *target, old *Credential, m *Material, got *Obtained) (*Credential, error) {
+// keep stores what the provider gave, and only then hands it out. ours is false where it came too late and somebody else's
+// is handed out.
+func (b *Broker) keep(ctx context.Context, t *target, old *Credential, m *Material, got *Obtained) (c *Credential, ours bool, err error) {
 	next := merge(m, got.Material)
+	if got.Erases {
+		next.Refresh, next.RefreshExpiresAt = Secret{}, time.Time{}
+	}
 	sealed, err := b.sealMaterial(t.connection.Environment, t.connection.ID, old.Version+1, old.Origins, next)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	sealed.RefreshedAt = b.Now()
 	schedule(t.facts, sealed, t.renewer.Renewable(next))
@@ -24,11 +28,15 @@ func (b *Broker) keep(ctx context.Context, t *target, old *Credential, m *Materi
 			b.log.LogAttrs(ctx, slog.LevelWarn, "what an answer said besides its token is not kept", slog.String("connection", string(t.connection.ID)))
 		}
 	}
-	c, err := b.commit(ctx, t, swap)
-	if err == nil {
-		b.clearFault(ctx, t.integration)
+	if got.Partly != nil {
+		swap.Trail = b.partFailed(t.connection, got.Partly)
 	}
-	return c, err
+	if c, err = b.commit(ctx, t, swap); err != nil {
+		return c, false, err
+	}
+	b.clearFault(ctx, t.integration)
+	b.rouseCourier(swap.Trail)
+	return c, c == sealed, nil
 }
 
 // merge lays a renewed credential over the old one: a provider that sends no refresh token means the old one to stay.

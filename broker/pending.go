@@ -176,6 +176,7 @@ type FlowResult struct {
 	ReturnURL   string       // the session's; empty: it has none
 	Landing     string       // the page that the browser was sent on to
 	Missing     []string     // scopes that were asked for and not granted
+	Pending     bool         // as in [Outcome]
 }
 
 // resultShown is how long the result of a sign-in is told to whoever knows the flow's id, which is the browser that it
@@ -196,7 +197,9 @@ func (b *Broker) EndedFlow(ctx context.Context, id FlowID) (*FlowResult, error) 
 	s := b.snapshot.Load()
 	out := &FlowResult{Flow: f.ID, Connection: f.Connection, Status: f.Status, Code: f.Code, Landing: f.Landing}
 	if f.Status == FlowSucceeded {
-		out.Missing = b.missingOf(ctx, f.Environment, f.Connection)
+		if c, err := b.store.Connection(ctx, f.Environment, f.Connection); err == nil {
+			out.Missing, out.Pending = c.MissingScopes(), b.awaitsInstallation(c)
+		}
 	}
 	var known bool
 	if out.Integration, known = s.integrations[f.Integration]; !known {

@@ -35,7 +35,8 @@ type Provider interface {
 type Authorizer interface {
 	// AuthorizeURL is where the browser goes. Errors: variable_invalid, provider_url_invalid.
 	AuthorizeURL(r *AuthorizeRequest) (string, error)
-	// Exchange sends the code to the token endpoint, exactly once. Errors: *ProviderError.
+	// Exchange sends the code to the token endpoint, exactly once. Errors: *ProviderError. What comes with one is refused,
+	// and is to be ended at the provider.
 	Exchange(ctx context.Context, r *ExchangeRequest) (*Obtained, error)
 }
 
@@ -67,7 +68,8 @@ type Renewer interface {
 	// Endpoint names the token endpoint's host, or hosts with spaces between them: a credential is not sent to another one
 	// than it was made with. Empty: nobody is asked, or connection config is missing.
 	Endpoint(h *Holding) string
-	// Renew asks for a new token, exactly once. Errors: *ProviderError.
+	// Renew asks for a new token, exactly once. Errors: *ProviderError. What comes with one was obtained all the same, and is
+	// to be kept: of a credential of two parts one may have been renewed.
 	Renew(ctx context.Context, h *Holding) (*Obtained, error)
 }
 
@@ -124,6 +126,8 @@ type Holding struct {
 	Client   *Client
 	Config   map[string]string
 	Material *Material
+	Insisted bool // of a renewal: somebody wants all of it renewed, whatever its age
+	Shared   bool // of a revocation: others hold the same grant, so only what is not theirs is to be ended
 }
 
 // AuthorizeRequest is what an authorization URL is made of.
@@ -150,7 +154,14 @@ type ExchangeRequest struct {
 	Callback    url.Values // the provider's whole answer, for what the entry takes from it
 	Temporary   *Temporary // what the sign-in was prepared with, without its URL; nil: it was not
 	Server      *Server    // what was found when the sign-in began; nil: the provider is no Discoverer
-	Begun       time.Time  // when the sign-in was
+	Begun       time.Time  // when the sign-in was; zero: the app's backend got the code by itself
+	Repaired    *Repaired  // the connection that is connected again; nil: it is a new one
+}
+
+// Repaired is what a connection was before it is connected again.
+type Repaired struct {
+	Config       map[string]string
+	AuthorizedAt time.Time
 }
 
 // Obtained is what a provider gave.
@@ -158,6 +169,8 @@ type Obtained struct {
 	Material *Material
 	Config   map[string]string // to add to the connection config
 	Account  string            // the account's id, where the answer itself holds it
+	Partly   *ProviderError    // why a part was not renewed that the rest is good without; nil: all was
+	Erases   bool              // the old refresh token is not to be kept any longer
 }
 
 // Presentation is how a credential goes into a request. It may be kept as long as the credential lasts.
@@ -227,6 +240,8 @@ type Facts struct {
 	RefreshIdle      time.Duration // a refresh token dies when unused for this long; zero: unknown
 	OnDemand         bool          // renewed without asking the provider, so that it is done when somebody needs it and not before
 	RevokesGrant     bool          // revoking one token ends every token of that user and client
+	RevokesOwn       bool          // of a shared grant, a part is a connection's own and can be ended
+	InstalledLater   bool          // end users install an app, which somebody else may have to approve first
 	HasProxy         bool
 	KeepsRefresh     bool // an answer without a refresh token keeps the old one, always true for OAuth 2
 	ForwardsWebhooks bool

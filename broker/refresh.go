@@ -187,7 +187,7 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 	if !t.renewer.Renewable(m) {
 		return c, errors.Join(b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt), b.runOut(ctx, t, c))
 	}
-	h := &Holding{Client: t.client, Config: configValues(t.connection.Config, m.Details), Material: m}
+	h := &Holding{Client: t.client, Config: configValues(t.connection.Config, m.Details), Material: m, Insisted: r.why == demanded}
 	if !t.mayRenew(c, h) {
 		return nil, errors.Join(b.notRenewed(ctx, t, c), b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
 	}
@@ -214,10 +214,14 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 		return nil, errors.Join(err, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
 	}
 	got, failure, repeated := b.askGuarded(ctx, t.renewer, h, report)
-	if failure != nil {
+	if got == nil {
 		return nil, b.recordFailure(ctx, t, c, m, failure, doubtful || repeated)
 	}
-	return b.keep(ctx, t, c, m, got)
+	next, ours, err := b.keep(ctx, t, c, m, got)
+	if failure == nil || err != nil || !ours {
+		return next, err
+	}
+	return nil, b.recordFailure(ctx, t, next, m, failure, false) // what was in doubt has been kept
 }
 
 // await waits for the turn to ask the provider, as long as asking may begin at all.
@@ -245,20 +249,29 @@ func isFault(e *ProviderError) bool {
 }
 
 // ask makes one attempt, and one more at once if the first may have arrived without an answer coming back: providers that
-// rotate allow a repeat for a short while, and waiting would let it pass.
+// rotate allow a repeat for a short while, and waiting would let it pass. What one part of a credential has come to is
+// taken into the repeat that another part needs.
 func (b *Broker) ask(ctx context.Context, r Renewer, h *Holding) (got *Obtained, failure *ProviderError, repeated bool) {
 	for {
 		once, cancel := context.WithTimeout(ctx, providerTimeout)
-		got, err := r.Renew(once, h)
+		more, err := r.Renew(once, h)
 		cancel()
-		if err == nil {
-			return got, nil, repeated
+		doubtful := more != nil && more.Partly != nil && more.Partly.InDoubt
+		if failure = nil; err != nil {
+			failure = asProviderError(err)
+			doubtful = doubtful || failure.InDoubt
 		}
-		failure = asProviderError(err)
-		if !failure.InDoubt || repeated || b.isStopping() {
-			return nil, failure, repeated
+		if more != nil {
+			got = more
 		}
-		repeated = true
+		if !doubtful || repeated || b.isStopping() {
+			return got, failure, repeated
+		}
+		if repeated = true; got != nil {
+			again := *h
+			again.Material = merge(h.Material, got.Material)
+			h = &again
+		}
 	}
 }
 

@@ -75,7 +75,7 @@ func (b *Broker) revoke(ctx context.Context, r *Revocation) error {
 	if err != nil {
 		return err
 	}
-	if shared {
+	if shared && !p.Facts().RevokesOwn {
 		return b.finishRevocation(ctx, r, OutcomeSharedGrant)
 	}
 	h, err := b.deadHolding(i, r)
@@ -83,6 +83,7 @@ func (b *Broker) revoke(ctx context.Context, r *Revocation) error {
 		b.log.LogAttrs(ctx, slog.LevelError, "a deleted credential cannot be opened, so its grant cannot be ended", slog.String("revocation", r.ID))
 		return b.finishRevocation(ctx, r, OutcomeGaveUp)
 	}
+	h.Shared = shared
 	supported, failure, err := b.askToRevoke(ctx, revoker, h, gateName(p.Facts(), i, r.Origins))
 	var closed *gate.ClosedError
 	switch {
@@ -90,6 +91,8 @@ func (b *Broker) revoke(ctx context.Context, r *Revocation) error {
 		return b.putOff(ctx, r, closed.RetryAfter)
 	case err != nil:
 		return b.putOff(ctx, r, 0)
+	case failure == nil && shared: // and what of it was not shared has ended
+		return b.finishRevocation(ctx, r, OutcomeSharedGrant)
 	case failure == nil && supported, failure != nil && failure.Class == GrantLost: // a grant that is gone needs no ending
 		return b.finishRevocation(ctx, r, OutcomeRevoked)
 	case failure == nil:

@@ -41,15 +41,20 @@ func (c *compiler) compileApp() {
 	if c.mode != modeApp {
 		return
 	}
-	for _, name := range []string{appInstallation, appID, appAccount, "appPublicLink", "app_slug"} {
-		c.known(name, true)
-		c.config[name].Automated = true
-	}
+	c.knownOfApps()
 	c.token = c.url([]string{"token_url"}, c.entry.TokenURL.URL)
 	if c.token == nil || !strings.HasSuffix(c.entry.TokenURL.URL, "${connectionConfig."+appInstallation+"}"+tokensPath) {
 		c.broken([]string{"token_url"}, "is not the address of an installation's tokens")
 	}
 	c.compileSignedRevocation()
+}
+
+// knownOfApps lets connection config say which installation it is of, which no end user types.
+func (c *compiler) knownOfApps() {
+	for _, name := range []string{appInstallation, appID, appAccount, "appPublicLink", "app_slug"} {
+		c.known(name, true)
+		c.config[name].Automated = true
+	}
 }
 
 // AuthorizeURL is where the end user installs the app.
@@ -84,14 +89,15 @@ func (p *app) Exchange(ctx context.Context, r *broker.ExchangeRequest) (*broker.
 	if err != nil {
 		return nil, err
 	}
-	since := r.Begun.Add(-maxClockSkew)
-	if r.Begun.IsZero() || in.created.Before(since) && in.updated.Before(since) {
-		return nil, &broker.ProviderError{
-			Class: broker.GrantLost, Code: "installation_not_new", Status: http.StatusOK,
-			Text: "the app was installed before this sign-in began; change the installation there, or remove it, and connect again",
-		}
+	if !in.since(r.Begun) {
+		return nil, errNotNew
 	}
 	return p.mintFor(ctx, r.Client, r.Config, r.Code, in.account)
+}
+
+var errNotNew = &broker.ProviderError{
+	Class: broker.GrantLost, Code: "installation_not_new", Status: http.StatusOK,
+	Text: "the app was installed before this sign-in began; change the installation there, or remove it, and connect again",
 }
 
 var installationNumber = expression(`^[1-9][0-9]{0,19}$`)
@@ -183,16 +189,22 @@ const (
 	appTokenLife = 9 * time.Minute
 )
 
-// ownToken signs a token that speaks for the app.
-func (p *app) ownToken(client *broker.Client) (string, error) {
+// keyOf gives the key that an app signs with.
+func keyOf(client *broker.Client) (*jose.JSONWebKey, error) {
 	key, err := parseKey(client.Secret.Reveal())
 	if err == nil {
-		if _, ok := key.Key.(*rsa.PrivateKey); !ok {
-			err = errNotAKey
+		if _, ok := key.Key.(*rsa.PrivateKey); ok {
+			return key, nil
 		}
 	}
+	return nil, broker.ErrMisconfigured.Saying("the integration's private key is not an RSA key that can sign; whoever runs this service has to set it")
+}
+
+// ownToken signs a token that speaks for the app.
+func (p *app) ownToken(client *broker.Client) (string, error) {
+	key, err := keyOf(client)
 	if err != nil {
-		return "", broker.ErrMisconfigured.Saying("the integration's private key is not an RSA key that can sign; whoever runs this service has to set it")
+		return "", err
 	}
 	now := p.now()
 	issuer, err := json.Marshal(client.ID)
@@ -263,6 +275,12 @@ func (p *app) refused(a *reply, raw jsontext.Value, own string) error {
 type installed struct {
 	created, updated time.Time
 	account          string
+}
+
+// since reports whether the installation came about, or was changed, since a sign-in began.
+func (in *installed) since(begun time.Time) bool {
+	earliest := begun.Add(-maxClockSkew)
+	return !begun.IsZero() && (!in.created.Before(earliest) || !in.updated.Before(earliest))
 }
 
 func (p *app) installation(ctx context.Context, client *broker.Client, config map[string]string, id string) (*installed, error) {

@@ -55,6 +55,8 @@ func newProvider(s *spec, d *deps) broker.Provider {
 		return &awsProvider{b}
 	case modeApp:
 		return &app{b}
+	case modeCustom:
+		return newCustom(b)
 	}
 	return &unsupported{b}
 }

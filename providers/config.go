@@ -151,7 +151,7 @@ func (t *urlTemplate) hostURL(i int, s *scope) string {
 // given by the end user, so may the host be.
 func (s *spec) ownClient(client *broker.Client) bool {
 	switch s.mode {
-	case modeOAuth2, modeOAuth1, modeApp:
+	case modeOAuth2, modeOAuth1, modeApp, modeCustom:
 		return true
 	case modeMCPGeneric:
 		// Nothing of the integration's is sent, but a server that an end user names is one that the app will talk to.

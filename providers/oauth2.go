@@ -18,13 +18,18 @@ type oauth2Provider struct{ base }
 func (c *compiler) compileToken() {
 	e := c.entry
 	c.rules = c.compileRules()
-	if c.mode != modeOAuth2 && c.mode != modeClientCredentials && c.mode != modeMCP {
+	path, address := []string{"token_url"}, e.TokenURL.URL
+	switch c.mode {
+	case modeOAuth2, modeClientCredentials, modeMCP:
+		if len(e.TokenURL.ByMode) > 0 {
+			c.broken(path, "one URL is needed, not one per mode")
+		}
+	case modeCustom:
+		path, address = append(path, modeOAuth2), e.TokenURL.ByMode.get(modeOAuth2)
+	default:
 		return
 	}
-	if len(e.TokenURL.ByMode) > 0 {
-		c.broken([]string{"token_url"}, "one URL is needed, not one per mode")
-	}
-	c.token = c.url([]string{"token_url"}, e.TokenURL.URL)
+	c.token = c.url(path, address)
 	c.refresh = c.token
 	if e.RefreshURL != "" {
 		c.refresh = c.url([]string{"refresh_url"}, e.RefreshURL)

@@ -171,7 +171,7 @@ func (b *base) expandBase(sc *scope) (*url.URL, error) {
 func (b *base) modeHeader(h *broker.Holding) string {
 	m := h.Material
 	switch b.spec.mode {
-	case modeOAuth2, modeClientCredentials, modeJWT, modeMCP, modeMCPGeneric, modeApp:
+	case modeOAuth2, modeClientCredentials, modeJWT, modeMCP, modeMCPGeneric, modeApp, modeCustom:
 		return "Bearer " + m.Access.Reveal()
 	case modeTwoStep, modeSignature:
 		if b.spec.presentsToken() {

@@ -32,6 +32,7 @@ const (
 	modeTBA               = "TBA"
 	modeAWS               = "AWS_SIGV4"
 	modeApp               = "APP"
+	modeCustom            = "CUSTOM"
 )
 
 // spec is an entry made ready for use: templates parsed, words turned into rules.
@@ -53,6 +54,7 @@ type spec struct {
 	signed        *signedToken  // of JWT; nil: another mode
 	tokenLife     time.Duration // of SIGNATURE
 	mcp           *mcpSpec      // nil: another mode
+	installs      *installSpec  // of CUSTOM; nil: another mode
 	authParams    []namedTemplate
 	tokenParams   []namedTemplate
 	refreshParams []namedTemplate
@@ -127,6 +129,7 @@ func compile(name string, e *entry, n *yaml.Node, d *deps, builtin bool) (*spec,
 		c.compileTBA()
 		c.compileAWS()
 		c.compileApp()
+		c.compileCustom()
 		c.compileTwoStep()
 		c.compileJWT()
 		c.compileWSSE()
@@ -450,6 +453,9 @@ func (c *compiler) makeFacts() *broker.Facts {
 	}
 	if e.AuthMode == modeApp {
 		f.CodeParam = broker.InstallationParam
+	}
+	if c.mode == modeCustom {
+		f.InstalledLater, f.RevokesOwn, f.SecretSettings = true, true, []string{settingPrivateKey}
 	}
 	if e.AuthMode == modeAWS && len(c.reasons) == 0 {
 		x := c.config[awsExternalID].Field

@@ -6,21 +6,20 @@ import (
 
 // allModes are the modes that the catalogue's format has.
 var allModes = []string{
-	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, modeTBA, modeApp, "CUSTOM",
+	modeOAuth2, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeOAuth1, modeTBA, modeApp, modeCustom,
 	"APP_STORE", modeAWS, modeSignature, modeBill, "TABLEAU", modePlugin, modeMCP, modeMCPGeneric,
 }
 
 // interactiveModes need the end user's browser.
 var interactiveModes = []string{
-	modeOAuth2, modeOAuth1, modeApp, "CUSTOM", modePlugin, modeMCP, modeMCPGeneric,
+	modeOAuth2, modeOAuth1, modeApp, modeCustom, modePlugin, modeMCP, modeMCPGeneric,
 }
 
 // clientModes need a client id that the integration has.
-var clientModes = []string{modeOAuth2, modeOAuth1, modeApp, "CUSTOM"}
+var clientModes = []string{modeOAuth2, modeOAuth1, modeApp, modeCustom}
 
 // unbuilt says of the modes that are not built what they would take.
 var unbuilt = map[string]string{
-	"CUSTOM":    "This version speaks for an installed app (APP), and not for its user besides (CUSTOM).",
 	"APP_STORE": "This version does not sign with App Store keys (APP_STORE).",
 	"TABLEAU":   "This version does not keep sign-in sessions (TABLEAU).",
 }

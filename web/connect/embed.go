@@ -162,7 +162,7 @@ func (u *UI) ended(w http.ResponseWriter, r *http.Request, who broker.Actor, att
 	case broker.FlowSucceeded:
 		return u.showDone(w, r, success{
 			look: l, name: name, integration: key, connection: state.Connection, again: session.Repairs(), session: session, env: env,
-			missing: state.Missing,
+			missing: state.Missing, pending: state.Pending,
 		})
 	case broker.FlowFailed:
 		page := u.failurePage(l, env.Label(), name, state.Code)
@@ -192,6 +192,7 @@ type told struct {
 type toldConnection struct {
 	Integration string `json:"providerConfigKey"`
 	Connection  string `json:"connectionId"`
+	Pending     bool   `json:"isPending,omitempty"`
 }
 
 type toldError struct {

@@ -64,7 +64,7 @@ func (u *UI) callback(w http.ResponseWriter, r *http.Request, who broker.Actor) 
 	}
 	return u.showDone(w, r, success{
 		look: cookie.look(r), callback: true, name: o.Facts.DisplayName, integration: o.Integration, connection: o.Key,
-		again: o.Reconnected, session: o.Session, env: o.Environment, returnURL: o.ReturnURL, missing: o.Missing,
+		again: o.Reconnected, session: o.Session, env: o.Environment, returnURL: o.ReturnURL, missing: o.Missing, pending: o.Pending,
 	})
 }
 
@@ -120,13 +120,17 @@ type success struct {
 	env         *broker.Environment
 	returnURL   string
 	missing     []string // scopes that were asked for and not granted
+	pending     bool     // somebody else has to approve the installation of an app
 }
 
 // missingShown is how many scopes are named that were not granted.
 const missingShown = 5
 
-// notGranted says what was asked for and not granted; "" if nothing was.
+// notGranted says what was asked for and not granted, or not yet; "" if nothing was.
 func (s *success) notGranted() string {
+	if s.pending {
+		return s.NotApproved
+	}
 	if len(s.missing) == 0 {
 		return ""
 	}
@@ -150,7 +154,7 @@ func (u *UI) showDone(w http.ResponseWriter, r *http.Request, s success) error {
 	}
 	if page.Embed != nil {
 		page.Text = say(s.DoneEmbedded)
-		page.tell(tellConnect, toldConnection{s.integration, s.connection})
+		page.tell(tellConnect, toldConnection{s.integration, s.connection, s.pending})
 		return u.render(w, r, http.StatusOK, doneView(page), s.rules(""))
 	}
 	if page.Address = webAddress(s.returnURL, true); page.Address != "" {

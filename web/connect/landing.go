@@ -43,7 +43,7 @@ func (u *UI) endedSignIn(w http.ResponseWriter, r *http.Request, _ broker.Actor)
 		name = displayName(f.Integration, facts)
 	}
 	if f.Status == broker.FlowSucceeded {
-		return u.showDone(w, r, success{look: l, name: name, integration: f.Integration.Key, env: f.Environment, returnURL: f.ReturnURL, missing: f.Missing})
+		return u.showDone(w, r, success{look: l, name: name, integration: f.Integration.Key, env: f.Environment, returnURL: f.ReturnURL, missing: f.Missing, pending: f.Pending})
 	}
 	page := u.failurePage(l, f.Environment.Label(), name, f.Code)
 	page.RequestID = kit.RequestID(r)

@@ -34,13 +34,13 @@ type texts struct {
 	ProviderSaid, Reference, Request  string
 
 	// Inside an app's page.
-	EmbedTitle, EmbedWait, NoScript           string
-	Dismiss, Finish, DoneEmbedded, NotGranted string
-	LeaveTitle, LeaveText, LeaveStay, LeaveGo string
-	AwayTitle, AwayText, AwayAgain, AwayBack  string
-	ClosedTitle, ClosedText                   string
-	BlockedTitle, BlockedText                 string
-	Late                                      failureText // the app's page says nothing
+	EmbedTitle, EmbedWait, NoScript                        string
+	Dismiss, Finish, DoneEmbedded, NotGranted, NotApproved string
+	LeaveTitle, LeaveText, LeaveStay, LeaveGo              string
+	AwayTitle, AwayText, AwayAgain, AwayBack               string
+	ClosedTitle, ClosedText                                string
+	BlockedTitle, BlockedText                              string
+	Late                                                   failureText // the app's page says nothing
 
 	// Failures are by the broker's code; the one without a code is for all others.
 	Failures map[string]failureText

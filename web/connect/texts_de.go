@@ -109,6 +109,7 @@ func german() *texts {
 		Finish:       "Fertig",
 		DoneEmbedded: "Sie können bei {app} weitermachen.",
 		NotGranted:   "Nicht erteilt: {scopes}",
+		NotApproved:  "Wem das Konto gehört, muss die Installation noch freigeben.",
 		LeaveTitle:   "Ohne Verbindung schließen?",
 		LeaveText:    "Was Sie eingegeben haben, geht verloren.",
 		LeaveStay:    "Hier bleiben",

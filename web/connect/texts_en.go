@@ -107,6 +107,7 @@ func english() *texts {
 		Finish:       "Done",
 		DoneEmbedded: "You can go on in {app}.",
 		NotGranted:   "Not granted: {scopes}",
+		NotApproved:  "Someone who owns the account has to approve the installation.",
 		LeaveTitle:   "Close without connecting?",
 		LeaveText:    "What you have entered will be lost.",
 		LeaveStay:    "Stay here",

@@ -109,6 +109,7 @@ func spanish() *texts {
 		Finish:       "Listo",
 		DoneEmbedded: "Puede seguir en {app}.",
 		NotGranted:   "No concedido: {scopes}",
+		NotApproved:  "Falta que un propietario de la cuenta apruebe la instalación.",
 		LeaveTitle:   "¿Cerrar sin conectar?",
 		LeaveText:    "Se perderá lo que ha introducido.",
 		LeaveStay:    "Quedarse aquí",

@@ -108,6 +108,7 @@ func french() *texts {
 		Finish:       "Terminer",
 		DoneEmbedded: "Vous pouvez continuer dans {app}.",
 		NotGranted:   "Non accordé : {scopes}",
+		NotApproved:  "Un propriétaire du compte doit encore approuver l’installation.",
 		LeaveTitle:   "Fermer sans associer\u202f?",
 		LeaveText:    "Ce que vous avez saisi sera perdu.",
 		LeaveStay:    "Rester ici",

@@ -188,11 +188,11 @@ func (a *api) withoutCredentials(w http.ResponseWriter, r *http.Request, who bro
 
 // bare renders a connection without secrets.
 func (a *api) bare(c *broker.Connection) (fullConnection, error) {
-	i, _, err := a.b.IntegrationOf(c)
+	i, facts, err := a.b.IntegrationOf(c)
 	if err != nil {
 		return fullConnection{}, err
 	}
-	config, err := withoutRefreshTokens(a.b.ConfigOf(c))
+	config, err := withoutRefreshTokens(withUser(a.b.ConfigOf(c), facts, nil))
 	if err != nil {
 		return fullConnection{}, err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -37,6 +38,7 @@ func revealed(r *broker.Revealed, refresh bool) (fullConnection, error) {
 		filter = encoded
 	}
 	shown := credentialsOf(r.Material)
+	shownConfig := withUser(r.Config, r.Facts, r.Material)
 	if !refresh && shown["type"] == typeTwo {
 		raw, err := withoutText(rawOf(r.Material), r.Material.Refresh.Reveal())
 		if err != nil {
@@ -48,21 +50,49 @@ func revealed(r *broker.Revealed, refresh bool) (fullConnection, error) {
 	if err != nil {
 		return fullConnection{}, err
 	}
-	config, err := filter(r.Config)
+	config, err := filter(shownConfig)
 	if err != nil {
 		return fullConnection{}, err
 	}
 	return full(r.Connection, r.Integration, config, credentials), nil
 }
 
-// credentialsOf gives a credential the shape that its type has in this API. It is the only place here where secrets
-// become text.
+// withUser lays over the config of a connection whose app end users install and sign in to what this API has there: the
+// user's credentials, and whether the installation is waited for.
+func withUser(config map[string]any, f *broker.Facts, m *broker.Material) map[string]any {
+	if f == nil || f.Mode != typeCustom {
+		return config
+	}
+	out := make(map[string]any, len(config)+2)
+	maps.Copy(out, config)
+	if f.AwaitsInstallation(config) {
+		out["pending"] = true
+	}
+	user := m.User()
+	if user == nil {
+		return out
+	}
+	if _, lost := m.UserLost(); lost != "" {
+		out["userCredentialsError"] = lost
+		return out
+	}
+	user.Type = typeOAuth2
+	out["userCredentials"] = credentialsOf(user)
+	return out
+}
+
+// credentialsOf gives a credential the shape that its type has in this API. It and withUser are the only places here where
+// secrets become text.
 func credentialsOf(m *broker.Material) map[string]any {
 	out := make(map[string]any)
 	if m == nil || m.Type == typeNone {
 		return out
 	}
 	kind := typeOf(m)
+	if m.Type == typeCustom && kind == typeApp { // the user's stands elsewhere
+		app := *m
+		app.Refresh, m = broker.Secret{}, &app
+	}
 	out["type"] = kind
 	detail := func(names ...string) {
 		for _, name := range names {
@@ -123,9 +153,13 @@ func credentialsOf(m *broker.Material) map[string]any {
 	return out
 }
 
-// typeOf is how callers know the credential: what an MCP server gives is to them a token of OAuth 2.
+// typeOf is how callers know the credential: what an MCP server gives is to them a token of OAuth 2, and so is what a user
+// gives whose app is not installed yet.
 func typeOf(m *broker.Material) string {
-	if strings.HasPrefix(m.Type, "MCP_OAUTH2") {
+	if m.Type == typeCustom && m.Installed() {
+		return typeApp
+	}
+	if m.Type == typeCustom || strings.HasPrefix(m.Type, "MCP_OAUTH2") {
 		return typeOAuth2
 	}
 	return m.Type

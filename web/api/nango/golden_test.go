@@ -19,7 +19,7 @@ func TestGolden(t *testing.T) {
 	if len(files) < 10 {
 		t.Fatalf("there are %d golden files", len(files))
 	}
-	apitest.Golden(t, goldenFiles, func(t *testing.T) *apitest.Site { return newSite(t).Site })
+	apitest.Golden(t, goldenFiles, func(t *testing.T) *apitest.Site { return goldenSite(t).Site })
 }
 
 // cloud answers for the token service of a provider whose roles are assumed, and leaves the others to the doubles.

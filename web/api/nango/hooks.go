@@ -104,6 +104,9 @@ func refreshError(n *broker.Notice) *hookError {
 	if n.Kind == broker.EventNeedsReauth {
 		e.Description = "The grant has ended. The end user has to authorize again."
 	}
+	if n.Code == broker.ReasonUserLost {
+		e.Description = "The grant of the app's user has ended, who has to sign in again. The installation works on."
+	}
 	switch {
 	case n.Mode == "OAUTH2_CC":
 		e.Type = "client_credentials_fetch_error"

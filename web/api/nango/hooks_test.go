@@ -45,6 +45,7 @@ func notices() (names []string, list []*broker.Notice) {
 		add("failed: "+code, broker.EventConnectFailed, code, func(n *broker.Notice) { n.Tags = nil })
 	}
 	add("needs re-authorization", broker.EventNeedsReauth, broker.ReasonNeedsReauth, nil)
+	add("an installed app has lost its user", broker.EventNeedsReauth, broker.ReasonUserLost, func(n *broker.Notice) { n.Mode = "CUSTOM" })
 	add("refresh is failing", broker.EventRefreshFailing, "http_500", nil)
 	add("refresh gives nonsense", broker.EventRefreshFailing, "bad_answer", func(n *broker.Notice) { n.Tags = nil })
 	add("client credentials are failing", broker.EventRefreshFailing, "http_500", func(n *broker.Notice) { n.Mode = "OAUTH2_CC" })

@@ -133,7 +133,12 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 		c.secret(m, "app_id", true, atLeast(1), atMost(255))
 		c.secret(m, "installation_id", true, atLeast(1), atMost(255))
 		m.Answer = broker.Secret{}
-	case typeCustom, "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
+	case typeCustom:
+		c.secret(m, "app_id", true, atLeast(1), atMost(255))
+		c.secret(m, "installation_id", true, atLeast(1), atMost(255))
+		m.Answer = broker.Secret{}
+		o.importedUser(in.Config, m)
+	case "INSTALL_PLUGIN", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC":
 		return kind
 	default:
 		o.add(codeUnion, "Invalid input", "credentials", "type")
@@ -142,6 +147,30 @@ func (o *object) imported(in *broker.ImportInput) (unsupported string) {
 	c.done()
 	in.Material = m
 	return ""
+}
+
+// importedUser takes out of an exported connection's config what is a secret there, or was of use at that time alone: the
+// credentials of the app's user go beside the installation's.
+func (o *object) importedUser(config map[string]any, m *broker.Material) {
+	for _, name := range []string{"userCredentials", "userCredentialsError", "pending", "pendingLog", "jwtToken"} {
+		delete(config, name)
+	}
+	raw, ok := o.members["connection_config"]
+	if !ok || raw.Kind() != jsontext.KindBeginObject {
+		return
+	}
+	u := newObject(o.check, raw, o.at("connection_config")...).object("userCredentials", false)
+	if u == nil {
+		return
+	}
+	user := &broker.Material{
+		Access: broker.NewSecret(u.text("access_token", atLeast(1), atMost(maxToken))), ExpiresAt: u.expiry(),
+		Refresh: broker.NewSecret(deref(u.maybe("refresh_token", atMost(maxToken)))),
+	}
+	if answer, ok := u.take("raw", jsontext.KindBeginObject, false); ok {
+		user.Answer = broker.NewSecret(string(answer))
+	}
+	m.SetUser(user)
 }
 
 // signIn takes what a credential is made of that tokens are made of. With a token it is taken as it is; without, it gets

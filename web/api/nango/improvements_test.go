@@ -40,7 +40,7 @@ func TestImprovementsAreWrittenDown(t *testing.T) {
 		30: "are 400 `invalid_body` at `[\"tags\"]` everywhere",
 		31: "A reconnect keeps the connection's tags where its session names none, and the metadata in every mode.",
 		32: "`expires_at` may be in seconds, in milliseconds or ISO text",
-		33: "`CUSTOM`, `INSTALL_PLUGIN` and `MCP_OAUTH2` are 400 `invalid_body` with a message.",
+		33: "`INSTALL_PLUGIN` and `MCP_OAUTH2` are 400 `invalid_body` with a message.",
 		34: "An import may choose an id that later reads refuse.",
 		35: "Client secrets are never copied into `connection_config`",
 		36: "Private addresses are refused unless `egress.allow` names them",
@@ -146,7 +146,7 @@ func TestImprovement32SecondsAreSeconds(t *testing.T) {
 func TestImprovement33InstallationsAreNotHalfImported(t *testing.T) {
 	s := newSite(t)
 	const body = `{"provider_config_key":"code-prod","credentials":{"type":"%","app_id":"1","installation_id":"2"}}`
-	for kind, message := range map[string]string{"APP": "takes credentials of type OAUTH2", "CUSTOM": "cannot be imported", "MCP_OAUTH2": "cannot be imported"} {
+	for kind, message := range map[string]string{"APP": "takes credentials of type OAUTH2", "CUSTOM": "takes credentials of type OAUTH2", "INSTALL_PLUGIN": "cannot be imported", "MCP_OAUTH2": "cannot be imported"} {
 		s.send(t, http.MethodPost, "/connections", strings.Replace(body, "%", kind, 1)).is(t, http.StatusBadRequest, "invalid_body").has(t, message)
 	}
 }

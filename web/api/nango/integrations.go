@@ -69,7 +69,7 @@ func (a *api) integration(w http.ResponseWriter, r *http.Request, who broker.Act
 	// Without the scope they are left out, and nothing says so: that is the contract.
 	if slices.Contains(include, "credentials") && who.Scopes.Has(broker.ScopeIntegrationSecrets) {
 		out.Credentials = new(any)
-		if facts != nil && (hasClient(facts.Mode) || facts.Mode == typeApp) {
+		if facts != nil && (hasClient(facts.Mode) || facts.Mode == typeApp || facts.Mode == typeCustom) {
 			if *out.Credentials, err = a.secrets(r, who, i.Key, facts.Mode); err != nil {
 				return err
 			}
@@ -93,14 +93,24 @@ func (a *api) secrets(r *http.Request, who broker.Actor, key, mode string) (any,
 			Type: mode, AppID: orNull(s.ClientID), PrivateKey: orNull(s.ClientSecret.Reveal()), AppLink: orNull(s.Settings[settingAppLink]),
 		}, nil
 	}
+	if mode == typeCustom {
+		return &customSecrets{
+			Type: mode, ClientID: orNull(s.ClientID), ClientSecret: orNull(s.ClientSecret.Reveal()), AppID: orNull(s.Settings[settingAppID]),
+			AppLink: orNull(s.Settings[settingAppLink]), PrivateKey: orNull(s.Settings[settingPrivateKey]),
+		}, nil
+	}
 	return &integrationSecrets{
 		Type: mode, ClientID: orNull(s.ClientID), ClientSecret: orNull(s.ClientSecret.Reveal()),
 		Scopes: orNull(strings.Join(s.Scopes, ",")), WebhookSecret: orNull(s.WebhookSecret.Reveal()),
 	}, nil
 }
 
-// settingAppLink is the setting that says where an integration's app is.
-const settingAppLink = "app_link"
+// The settings that say which app is an integration's, where it is, and what it signs with.
+const (
+	settingAppLink    = "app_link"
+	settingAppID      = "app_id"
+	settingPrivateKey = "private_key"
+)
 
 // client is an integration's credentials as a body has them. nil pointers are absent.
 type client struct {
@@ -109,7 +119,6 @@ type client struct {
 	scopes            *string
 	webhookSecret     *string
 	settings          map[string]string
-	unsupported       bool // a type that exists, and that we cannot keep
 	given, recognized bool
 }
 
@@ -133,7 +142,13 @@ func (o *object) credentials() client {
 		out.settings = map[string]string{settingAppLink: c.text("app_link", atLeast(1), atMost(2048))}
 		c.done()
 	case out.kind == typeCustom:
-		out.recognized, out.unsupported = true, true
+		out.recognized = true
+		out.id, out.secret = c.text("client_id", atLeast(1), atMost(255)), c.text("client_secret", atLeast(1))
+		out.settings = map[string]string{
+			settingAppID: c.text("app_id", atLeast(1), atMost(255)), settingAppLink: c.text("app_link", atLeast(1), atMost(2048)),
+			settingPrivateKey: c.text("private_key", atLeast(1), atMost(maxToken)),
+		}
+		c.done()
 	default:
 		o.add(codeUnion, "Invalid input", append(o.at("credentials"), "type")...)
 	}
@@ -144,8 +159,6 @@ func (o *object) credentials() client {
 func (c client) fits(mode string, required bool) string {
 	needed := slices.Contains([]string{typeOAuth1, typeOAuth2, typeApp, typeCustom}, mode)
 	switch {
-	case c.unsupported:
-		return "Credentials of type " + c.kind + " are not supported"
 	case c.given && !needed && !hasClient(mode):
 		return "Integrations of this provider hold no credentials"
 	case c.given && c.kind != mode:
@@ -278,7 +291,7 @@ func (a *api) updateIntegration(w http.ResponseWriter, r *http.Request, who brok
 	if err != nil {
 		return err
 	}
-	if facts != nil && (given.given || given.unsupported) {
+	if facts != nil && given.given {
 		if wrong := given.fits(facts.Mode, false); wrong != "" {
 			return invalidBody(broker.ErrInvalidRequest, wrong)
 		}

@@ -141,7 +141,7 @@ func send(ctx context.Context, c *websocket.Conn, v any) error {
 
 func message(end broker.FlowEnd) ended {
 	if end.Err == nil {
-		return ended{Type: "success", Key: end.Integration, Connection: end.Connection, Pending: new(bool)}
+		return ended{Type: "success", Key: end.Integration, Connection: end.Connection, Pending: &end.Pending}
 	}
 	return ended{Type: "error", Key: end.Integration, Connection: end.Connection, ErrorType: errorType(end.Err), Description: &end.Err.Msg}
 }

@@ -146,7 +146,7 @@ type integrationView struct {
 type integrationDetails struct {
 	integrationView
 	WebhookURL  **string `json:"webhook_url,omitzero"`
-	Credentials *any     `json:"credentials,omitzero"` // integrationSecrets, appSecrets or null
+	Credentials *any     `json:"credentials,omitzero"` // integrationSecrets, appSecrets, customSecrets or null
 }
 
 type integrationSecrets struct {
@@ -163,6 +163,16 @@ type appSecrets struct {
 	AppID      *string `json:"app_id"`
 	PrivateKey *string `json:"private_key"`
 	AppLink    *string `json:"app_link"`
+}
+
+// customSecrets are those of an integration whose app end users install and sign in to.
+type customSecrets struct {
+	Type         string  `json:"type"`
+	ClientID     *string `json:"client_id"`
+	ClientSecret *string `json:"client_secret"`
+	AppID        *string `json:"app_id"`
+	AppLink      *string `json:"app_link"`
+	PrivateKey   *string `json:"private_key"`
 }
 
 // orNull gives null for an absent text.
