@@ -90,7 +90,7 @@ func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, m 
 	now := b.Now()
 	f := &RefreshFailure{
 		Connection: t.connection.ID, Version: c.Version, Owner: b.owner, Code: p.Code, At: now, ErrorID: uuid.NewString(),
-		CountsAgainst: true, KeepAttempt: p.Class != GrantLost && (p.InDoubt || doubtful),
+		CountsAgainst: true, KeepAttempt: p.InDoubt || doubtful, // a lost grant's too: whoever tries again has the same doubt
 	}
 	var answer *Error
 	class := p.Class
