@@ -29,7 +29,7 @@ func newHistory() history {
 
 // modelStats count what the runs have met, so that a model that meets nothing is noticed.
 type modelStats struct {
-	steps, presented, committed, repeated, lost, outcomeLost, ended, kills, restarts, cut, outvoted, orphaned, held, spilled, refusedClient, served int
+	steps, presented, committed, repeated, lost, outcomeLost, ended, kills, restarts, cut, refusedLease, orphaned, held, spilled, refusedClient, served int
 }
 
 // modelConn is a connection as it should be stored.
@@ -164,13 +164,18 @@ func (w *world) noteLeases(n *modelNode) {
 	}
 }
 
-// leased notes a node's name in leases.
-func (w *world) leased(n *modelNode, id broker.ConnectionID, owner string, ok bool) {
+// leased notes a node's name in leases, and whether the lease is one that another let run out.
+func (w *world) leased(n *modelNode, id broker.ConnectionID, before *broker.Credential, owner string, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n.owner = owner
-	if c := w.history.conns[id]; c != nil && !ok {
-		w.history.stats.outvoted++
+	c := w.history.conns[id]
+	switch {
+	case c == nil || before == nil || before.LeaseOwner == "" || before.LeaseOwner == owner:
+	case ok:
+		c.doubts[c.version] = true
+	default:
+		w.history.stats.refusedLease++
 	}
 }
 

@@ -113,6 +113,9 @@ func (w *world) perform(ctx context.Context, o *modelOp) (access string, err err
 		return r.Header.Get("Authorization")[len("Bearer "):], err
 	case opReveal, opForce:
 		got, err := b.Reveal(ctx, w.who, ref, broker.RevealOptions{ForceRefresh: o.kind == opForce})
+		if err == nil && got.Material == nil {
+			err = errNoCredential
+		}
 		if err != nil {
 			return "", err
 		}
@@ -132,8 +135,13 @@ func (w *world) perform(ctx context.Context, o *modelOp) (access string, err err
 	return "", fmt.Errorf("unknown operation %s", o.kind)
 }
 
+// errNoCredential is what a caller makes of a connection that is given without a credential: each has one here.
+var errNoCredential = broker.ErrInternal.Saying("a connection was given without its credential")
+
 // finished checks what an operation came to.
 func (w *world) finished(o *modelOp, access string, err error) {
+	w.writing.Lock() // what the operation may have read is noted by now
+	defer w.writing.Unlock()
 	w.mu.Lock()
 	o.done = true
 	if o.node.dead { // nobody heard of it

@@ -106,8 +106,9 @@ func (s *nodeStore) LeaseRefresh(ctx context.Context, id broker.ConnectionID, ow
 	var ok bool
 	var err error
 	s.effect(func() {
+		before, _ := s.n.w.truth.Credential(ctx, id)
 		c, ok, err = s.Store.LeaseRefresh(ctx, id, owner, ttl)
-		s.n.w.leased(s.n, id, owner, ok)
+		s.n.w.leased(s.n, id, before, owner, ok)
 	})
 	if gone := s.after(ctx, "LeaseRefresh", id, patience); gone != nil {
 		return nil, false, gone

@@ -60,7 +60,7 @@ func sum(all []modelStats) (s modelStats) {
 		s.kills += x.kills
 		s.restarts += x.restarts
 		s.cut += x.cut
-		s.outvoted += x.outvoted
+		s.refusedLease += x.refusedLease
 		s.orphaned += x.orphaned
 		s.spilled += x.spilled
 		s.refusedClient += x.refusedClient

@@ -177,6 +177,9 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 	if b.satisfies(t, c, r) {
 		return c, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt)
 	}
+	if err := b.failedLately(t, c, r); err != nil { // somebody else did while we waited
+		return nil, errors.Join(err, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
+	}
 	m, err := b.openMaterial(r.environment, c)
 	if err != nil {
 		return nil, errors.Join(err, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
@@ -318,15 +321,20 @@ func (b *Broker) standsInTheWay(t *target, c *Credential, r renewal) error {
 			Provider: &ProviderError{Class: ClientRefused, Code: code},
 		}
 	}
-	if c.Failures == 0 {
+	return b.failedLately(t, c, r)
+}
+
+// failedLately gives the error of a credential whose grant is lost, or whose last failure is too recent for another attempt.
+func (b *Broker) failedLately(t *target, c *Credential, r renewal) error {
+	if r.why == demanded || c.Failures == 0 {
 		return nil
 	}
 	if c.isLost() {
 		return knownLost(t.connection, c)
 	}
-	if wait := c.RefreshAt.Sub(now); wait > 0 && wait <= longestPause { // longer: it was written by a clock that was ahead
+	if wait := c.RefreshAt.Sub(b.Now()); wait > 0 && wait <= longestPause { // longer: it was written by a clock that was ahead
 		return &RefreshError{
-			Err: ErrProviderDown.After(c.RefreshAt.Sub(now)), Connection: t.connection,
+			Err: ErrProviderDown.After(wait), Connection: t.connection,
 			Provider: &ProviderError{Class: Transient, Code: c.FailCode},
 		}
 	}
