@@ -301,7 +301,7 @@ func (b *Broker) satisfies(t *target, c *Credential, r renewal) bool {
 	now := b.Now()
 	switch r.why {
 	case rejected, demanded:
-		return c.Version > r.than
+		return c.Version > r.than && !c.hasExpired(now)
 	case whenDue:
 		return !due(t.facts, c, now)
 	}
