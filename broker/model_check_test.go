@@ -100,7 +100,7 @@ func (w *world) present(n *modelNode, token string) *presentation {
 		case p.state == delivered && !p.node.dead && !stopped:
 			breach = fmt.Sprintf("%s presents a token although %s has the answer", n.name, p.node.name)
 		}
-		if _, stored := w.history.durable[accessOf(p.gave)]; p.gave != "" && stored {
+		if w.isStored(p.gave) {
 			breach = n.name + " presents a token whose answer is stored"
 		}
 	}
@@ -121,16 +121,17 @@ func (w *world) present(n *modelNode, token string) *presentation {
 	return pr
 }
 
-// accessOf is the access token that the provider gave together with a refresh token.
-func accessOf(refresh string) string {
-	if refresh == "" {
-		return ""
+// isStored reports whether an answer of the provider was stored; the caller holds the lock.
+func (w *world) isStored(m *broker.Material) bool {
+	if m == nil {
+		return false
 	}
-	return "access" + refresh[len("refresh"):]
+	_, ok := w.history.durable[m.Access.Reveal()]
+	return ok
 }
 
 // conclude notes what the sender of a token knows of it now.
-func (w *world) conclude(p *presentation, s presentationState, gave string) {
+func (w *world) conclude(p *presentation, s presentationState, gave *broker.Material) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p.state, p.gave = s, gave

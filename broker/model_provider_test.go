@@ -30,7 +30,7 @@ type presentation struct {
 	node   *modelNode
 	token  string
 	state  presentationState
-	gave   string // the refresh token of the answer
+	gave   *broker.Material // the answer
 }
 
 type presentationState int
@@ -84,16 +84,16 @@ func (p nodeProvider) Renew(ctx context.Context, h *broker.Holding) (*broker.Obt
 	case die:
 		return nil, errCut
 	case unavailable:
-		w.conclude(pr, turnedDown, "")
+		w.conclude(pr, turnedDown, nil)
 		return nil, errUnavailable
 	case refuseClient:
-		w.conclude(pr, turnedDown, "")
+		w.conclude(pr, turnedDown, nil)
 		return nil, errBadClient
 	case gaveUp, cutBefore, cutAfter:
 		if f == cutAfter || f == gaveUp && pr.number%2 == 0 {
 			_, _ = w.rotate(token)
 		}
-		w.conclude(pr, doubtful, "")
+		w.conclude(pr, doubtful, nil)
 		return nil, errCut
 	case goOn:
 	}
@@ -102,15 +102,15 @@ func (p nodeProvider) Renew(ctx context.Context, h *broker.Holding) (*broker.Obt
 	case die:
 		return nil, errCut
 	case gaveUp, cutAfter:
-		w.conclude(pr, doubtful, "")
+		w.conclude(pr, doubtful, nil)
 		return nil, errCut
 	case goOn, unavailable, refuseClient, cutBefore:
 	}
 	if err != nil {
-		w.conclude(pr, turnedDown, "")
+		w.conclude(pr, turnedDown, nil)
 		return nil, err
 	}
-	w.conclude(pr, delivered, got.Material.Refresh.Reveal())
+	w.conclude(pr, delivered, got.Material)
 	return got, nil
 }
 
@@ -141,13 +141,15 @@ func (w *world) issue() *broker.Material {
 // next gives a grant's next tokens; the caller holds the lock.
 func (w *world) next(f *grantFamily) *broker.Material {
 	w.history.tokens++
-	f.access, f.current = fmt.Sprintf("access-token-%s-%04d", f.name, w.history.tokens), fmt.Sprintf("refresh-token-%s-%04d", f.name, w.history.tokens)
-	f.expires = time.Now().Add(w.life)
+	f.current = fmt.Sprintf("refresh-token-%s-%04d", f.name, w.history.tokens)
 	w.history.families[f.current] = f
-	return f.material()
+	return w.give(f)
 }
 
-func (f *grantFamily) material() *broker.Material {
+// give gives a new access token with a grant's current refresh token; the caller holds the lock.
+func (w *world) give(f *grantFamily) *broker.Material {
+	w.history.tokens++
+	f.access, f.expires = fmt.Sprintf("access-token-%s-%04d", f.name, w.history.tokens), time.Now().Add(w.life)
 	return &broker.Material{
 		Type: "OAUTH2", Access: broker.NewSecret(f.access), Refresh: broker.NewSecret(f.current), ExpiresAt: f.expires,
 		Scopes: []string{"read"},
@@ -155,7 +157,7 @@ func (f *grantFamily) material() *broker.Material {
 }
 
 // rotate is what the provider does with a token that arrives: it spends it; gives a repetition of the last spent one within
-// the grace what it gave the first time; and ends the grant at any other.
+// the grace the same refresh token as the first time; and ends the grant at any other.
 func (w *world) rotate(token string) (*broker.Obtained, error) {
 	w.mu.Lock()
 	f, now := w.history.families[token], time.Now()
@@ -170,7 +172,7 @@ func (w *world) rotate(token string) (*broker.Obtained, error) {
 		return &broker.Obtained{Material: m}, nil
 	case token == f.spent && now.Sub(f.spentAt) <= w.grace:
 		w.history.stats.repeated++
-		m := f.material()
+		m := w.give(f)
 		w.mu.Unlock()
 		return &broker.Obtained{Material: m}, nil
 	}

@@ -205,12 +205,12 @@ func (w *world) step() {
 		}
 	}
 	switch x := w.rng.IntN(100); {
-	case x < 45 && len(list) > 0:
+	case x < 60 && len(list) > 0:
 		w.proceed(list[w.rng.IntN(len(list))])
-	case x < 75 && running < 10:
+	case x < 82 && running < 12:
 		w.call()
-	case x < 92:
-		d := pickOf(w.rng, 20*time.Millisecond, 300*time.Millisecond, 2*time.Second, 15*time.Second, 61*time.Second, w.life)
+	case x < 95:
+		d := pickOf(w.rng, 20*time.Millisecond, 300*time.Millisecond, 2*time.Second, 2*time.Second, 15*time.Second, 61*time.Second, w.life)
 		w.say("%s pass", d)
 		w.sleep(d)
 	default:
@@ -256,15 +256,15 @@ func (w *world) call() {
 func (w *world) trouble(x int) {
 	n := pickOf(w.rng, w.nodes...)
 	switch {
-	case x < 95 && !n.dead:
+	case x == 95 && !n.dead:
 		w.say("%s is killed", n.name)
 		w.history.stats.kills++
 		w.kill(n)
-	case x == 95 && !n.dead && !n.stopping:
+	case x == 96 && !n.dead && !n.stopping && w.rng.IntN(2) == 0:
 		w.say("%s is told to stop", n.name)
 		n.stopping = true
 		n.stop()
-	case x == 96 || x == 97 || w.full:
+	case x == 97 || w.full:
 		w.mu.Lock()
 		w.full = !w.full
 		w.mu.Unlock()
@@ -314,7 +314,7 @@ func (w *world) settle() {
 			synctest.Wait()
 		}
 	}
-	time.Sleep(20 * time.Minute) // longer than any back-off
+	w.sleepLong()
 	if !w.sound() {
 		return
 	}
@@ -322,6 +322,17 @@ func (w *world) settle() {
 		w.checkEnd(conn)
 	}
 	w.sound()
+}
+
+// sleepLong lets time pass until clients that were refused are tried again, back-offs are over and tokens have run out.
+func (w *world) sleepLong() {
+	end := time.Now().Add(max(7*time.Minute, w.life+time.Minute))
+	for _, conn := range w.history.order {
+		if c, err := w.truth.Credential(w.t.Context(), conn.id); err == nil && c.Failures > 0 && c.RefreshAt.After(end) {
+			end = c.RefreshAt.Add(time.Minute)
+		}
+	}
+	time.Sleep(time.Until(end))
 }
 
 // checkEnd checks a connection at the end of a run.
@@ -373,9 +384,8 @@ func (w *world) checkRevoked(conn *modelConn) {
 	}
 	for token, list := range w.history.presented {
 		for _, p := range list {
-			_, stored := w.history.durable[accessOf(p.gave)]
-			if token == conn.refresh && p.state == delivered && !p.node.dead && !stored && !w.history.revoked[p.gave] {
-				missing = p.gave
+			if token == conn.refresh && p.state == delivered && !p.node.dead && !w.isStored(p.gave) && !w.history.revoked[p.gave.Refresh.Reveal()] {
+				missing = p.gave.Refresh.Reveal()
 			}
 		}
 	}

@@ -220,9 +220,9 @@ func (s *nodeStore) AddRevocation(ctx context.Context, r *broker.Revocation, t b
 	return s.Store.AddRevocation(ctx, r, t)
 }
 
-// lookEvery is how often the store tells a node what is due: as often as every broker looks that has something to wait for,
-// thousands of times in a run.
-const lookEvery = time.Second
+// lookEvery is how often the store tells a node what is due. A broker that has something under way looks fifty times a second,
+// and here that can last for minutes.
+const lookEvery = 5 * time.Second
 
 func (s *nodeStore) DueRefreshes(ctx context.Context, now time.Time, except []broker.IntegrationID, limit int) ([]broker.DueRefresh, error) {
 	if now.Before(s.lookAt) {

@@ -103,6 +103,9 @@ func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, m 
 	switch class {
 	case GrantLost:
 		answer = b.grantLost(t, c, f, p, doubtful)
+		if p.Class == GrantLost && p.Status != 0 {
+			b.clearFault(ctx, t.integration) // whoever judges a grant has accepted the client
+		}
 	case ClientRefused:
 		answer = ErrMisconfigured.After(probeEvery)
 		f.CountsAgainst, f.NextAt = false, now.Add(probeEvery+spread(time.Minute))

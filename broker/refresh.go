@@ -314,14 +314,17 @@ func (b *Broker) standsInTheWay(t *target, c *Credential, r renewal) error {
 	if r.why == demanded {
 		return nil
 	}
-	now := b.Now()
+	if err := b.failedLately(t, c, r); err != nil {
+		return err
+	}
+	now := b.Now() // last: whoever passes here is the one who tries whether the client is accepted again
 	if next, code, ok := b.faults.of(t.integration.ID, now); ok {
 		return &RefreshError{
 			Err: ErrMisconfigured.After(next.Sub(now)), Connection: t.connection,
 			Provider: &ProviderError{Class: ClientRefused, Code: code},
 		}
 	}
-	return b.failedLately(t, c, r)
+	return nil
 }
 
 // failedLately gives the error of a credential whose grant is lost, or whose last failure is too recent for another attempt.
