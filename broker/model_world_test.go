@@ -43,7 +43,6 @@ type world struct {
 	trace   []string
 	notes   []string // what came of the last step, in any order
 	broken  string   // the first rule that was broken
-	free    bool     // nothing is parked any more
 	full    bool     // the store takes no writes of credentials
 	nodes   []*modelNode
 	all     []*modelNode
@@ -115,6 +114,7 @@ func runModel(t *testing.T, base modelBase, seed uint64, m mutant) outcome {
 	t.Helper()
 	var out outcome
 	dir := memoryDir(t)
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // of several goroutines that wake up together, the same one comes first
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{
 			modelBase: base, t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, 0x636f6174)), mutant: m, dir: dir,
@@ -156,16 +156,14 @@ func (w *world) run() {
 		w.nodes = make([]*modelNode, 3)
 	}
 	w.note("one of %d nodes, grace %s, tokens of %s", len(w.nodes), w.grace, w.life)
-	w.free = true
 	for slot := range w.nodes {
 		w.start(slot)
-		synctest.Wait()
+		w.calm(0)
 	}
 	for _, key := range modelKeys {
 		w.begin(w.nodes[0], opImport, key)
-		synctest.Wait()
+		w.calm(0)
 	}
-	w.free = false
 	for step := 0; step < modelSteps && w.sound(); step++ {
 		w.step()
 	}
@@ -258,10 +256,6 @@ func (w *world) park(ctx context.Context, n *modelNode, what, about string, long
 		w.mu.Unlock()
 		return die
 	}
-	if w.free {
-		w.mu.Unlock()
-		return goOn
-	}
 	p := &parked{
 		node: n, who: operation(ctx), what: what, about: about, until: time.Now().Add(longest),
 		fates: append([]fate{goOn}, fates...), fate: make(chan fate, 1),
@@ -295,6 +289,20 @@ func (w *world) release(p *parked, f fate) {
 	w.parked = slices.DeleteFunc(w.parked, func(q *parked) bool { return q == p })
 	w.mu.Unlock()
 	p.fate <- f
+}
+
+// calm lets everything go on at once for some time.
+func (w *world) calm(d time.Duration) {
+	for end := time.Now().Add(d); ; time.Sleep(time.Second) {
+		synctest.Wait()
+		for list := w.waiting(); len(list) > 0; list = w.waiting() {
+			w.release(list[0], goOn)
+			synctest.Wait()
+		}
+		if !time.Now().Before(end) {
+			return
+		}
+	}
 }
 
 // sleep lets time pass, but not so much that a call would be parked for too long.
