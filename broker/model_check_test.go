@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
@@ -43,8 +44,9 @@ type modelConn struct {
 	deleted bool
 	gone    commit // the deletion
 	commits []commit
-	merges  []string       // members that were merged into the metadata since the last grant
-	doubts  map[int64]bool // versions with an attempt of which nobody knows what it came to
+	merges  []string          // members that were merged into the metadata since the last grant
+	leased  broker.Credential // as it was with the latest lease
+	doubts  map[int64]bool    // versions with an attempt of which nobody knows what it came to
 }
 
 // commit is a write that has been made.
@@ -72,15 +74,17 @@ func (w *world) nameOf(id broker.ConnectionID) string {
 	return "new"
 }
 
-// present notes that a node sends a token. It may if it holds the lease for long enough, and if nobody who is alive knows
-// that the token counted before, or is about to.
-func (w *world) present(n *modelNode, token string) *presentation {
+// present notes that a node sends a token. It may if it holds the lease for long enough, if nobody who is alive knows that the
+// token counted before, or is about to, and if no failure forbids it of which it could read when it had the lease.
+func (w *world) present(n *modelNode, op, token string) *presentation {
 	w.mu.Lock()
+	insists := slices.ContainsFunc(w.ops, func(o *modelOp) bool { return o.name == op && o.kind == opForce })
 	dead, owner := n.dead, n.owner
 	var conn *modelConn
+	var had broker.Credential // when the lease was taken
 	for _, c := range w.history.order {
 		if !c.deleted && c.refresh == token {
-			conn = c
+			conn, had = c, c.leased
 		}
 	}
 	if dead {
@@ -107,12 +111,13 @@ func (w *world) present(n *modelNode, token string) *presentation {
 	w.mu.Unlock()
 	if conn != nil && breach == "" {
 		c, err := w.truth.Credential(w.t.Context(), conn.id)
-		left := time.Duration(0)
-		if err == nil {
-			left = time.Until(c.LeaseUntil)
-		}
-		if err != nil || c.LeaseOwner != owner || left < 20*time.Second {
-			breach = fmt.Sprintf("%s presents a token of %s with %s left of its lease", n.name, conn.name, left)
+		switch {
+		case err != nil:
+			breach = fmt.Sprintf("%s presents a token of %s: %v", n.name, conn.name, err)
+		case c.LeaseOwner != owner || time.Until(c.LeaseUntil) < 20*time.Second:
+			breach = fmt.Sprintf("%s presents a token of %s, of which %q has a lease until %s", n.name, conn.name, c.LeaseOwner, c.LeaseUntil)
+		case !insists && had.Failures > 0 && (had.RefreshAt.IsZero() || had.RefreshAt.After(time.Now())):
+			breach = fmt.Sprintf("%s presents a token of %s although its last failure forbids it", n.name, conn.name)
 		}
 	}
 	if breach != "" {
@@ -166,14 +171,17 @@ func (w *world) noteLeases(n *modelNode) {
 }
 
 // leased notes a node's name in leases, and whether the lease is one that another let run out.
-func (w *world) leased(n *modelNode, id broker.ConnectionID, before *broker.Credential, owner string, ok bool) {
+func (w *world) leased(n *modelNode, id broker.ConnectionID, before, now *broker.Credential, owner string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n.owner = owner
 	c := w.history.conns[id]
+	if c != nil && now != nil {
+		c.leased = *now
+	}
 	switch {
 	case c == nil || before == nil || before.LeaseOwner == "" || before.LeaseOwner == owner:
-	case ok:
+	case now != nil:
 		c.doubts[c.version] = true
 	default:
 		w.history.stats.refusedLease++

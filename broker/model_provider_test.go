@@ -77,7 +77,7 @@ var (
 // Renew presents the token. The request is parked before it arrives, and its answer on the way back.
 func (p nodeProvider) Renew(ctx context.Context, h *broker.Holding) (*broker.Obtained, error) {
 	w, token := p.n.w, h.Material.Refresh.Reveal()
-	pr := w.present(p.n, token)
+	pr := w.present(p.n, operation(ctx), token)
 	about := w.grantOf(token)
 	f := w.park(ctx, p.n, callRenew, about, patience, unavailable, refuseClient, cutBefore, cutAfter)
 	switch f {

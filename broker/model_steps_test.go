@@ -231,7 +231,7 @@ func (w *world) proceed(p *parked) {
 func (w *world) call() {
 	kinds := []opKind{
 		opOutbound, opOutbound, opOutbound, opOutbound, opReveal, opReveal, opReveal, opForce, opForce, opForce,
-		opRejected, opRejected, opRejected, opMetadata, opMetadata, opImport, opDelete,
+		opRejected, opRejected, opRejected, opMetadata, opMetadata, opMetadata, opMetadata, opImport, opDelete,
 	}
 	var up []*modelNode
 	for _, n := range w.nodes {

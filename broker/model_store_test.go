@@ -108,7 +108,7 @@ func (s *nodeStore) LeaseRefresh(ctx context.Context, id broker.ConnectionID, ow
 	s.effect(func() {
 		before, _ := s.n.w.truth.Credential(ctx, id)
 		c, ok, err = s.Store.LeaseRefresh(ctx, id, owner, ttl)
-		s.n.w.leased(s.n, id, before, owner, ok)
+		s.n.w.leased(s.n, id, before, c, owner)
 	})
 	if gone := s.after(ctx, "LeaseRefresh", id, patience); gone != nil {
 		return nil, false, gone
