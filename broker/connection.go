@@ -200,11 +200,11 @@ func (b *Broker) Reveal(ctx context.Context, who Actor, ref ConnectionRef, o Rev
 	}
 	b.reads.used(c.ID, b.Now())
 	cred, err := b.store.Credential(ctx, c.ID)
-	if errors.Is(err, ErrNotFound) {
+	if errors.Is(err, ErrNotFound) && (c.Status == Pending || c.Status == Disconnected) {
 		return b.revealed(who, c, i, nil)
 	}
-	if err != nil {
-		return nil, err
+	if err != nil { // it had one a moment ago: it was deleted
+		return nil, onConnection(err)
 	}
 	fresh, err := b.freshened(ctx, i, c, cred, o)
 	if err != nil {

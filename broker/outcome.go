@@ -98,7 +98,7 @@ func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, m 
 	now := b.Now()
 	f := &RefreshFailure{
 		Connection: t.connection.ID, Version: c.Version, Owner: b.owner, Code: p.Code, At: now, ErrorID: uuid.NewString(),
-		CountsAgainst: true, KeepAttempt: p.Class != GrantLost && (p.InDoubt || doubtful),
+		CountsAgainst: true, KeepAttempt: p.InDoubt || doubtful, // a lost grant's too: whoever tries again has the same doubt
 	}
 	var answer *Error
 	class := p.Class
@@ -111,6 +111,9 @@ func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, m 
 	switch class {
 	case GrantLost:
 		answer = b.grantLost(t, c, f, p, doubtful)
+		if p.Class == GrantLost && p.Status != 0 {
+			b.clearFault(ctx, t.integration) // whoever judges a grant has accepted the client
+		}
 	case ClientRefused:
 		answer = ErrMisconfigured.After(probeEvery)
 		f.CountsAgainst, f.NextAt = false, now.Add(probeEvery+spread(time.Minute))

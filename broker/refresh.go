@@ -180,6 +180,9 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 	if b.satisfies(t, c, r) {
 		return c, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt)
 	}
+	if err := b.failedLately(t, c, r); err != nil { // somebody else did while we waited
+		return nil, errors.Join(err, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
+	}
 	m, err := b.openMaterial(r.environment, c)
 	if err != nil {
 		return nil, errors.Join(err, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
@@ -324,7 +327,7 @@ func (b *Broker) satisfies(t *target, c *Credential, r renewal) bool {
 	now := b.Now()
 	switch r.why {
 	case rejected, demanded:
-		return c.Version > r.than
+		return c.Version > r.than && !c.hasExpired(now)
 	case whenDue:
 		return !due(t.facts, c, now)
 	}
@@ -337,22 +340,30 @@ func (b *Broker) standsInTheWay(t *target, c *Credential, r renewal) error {
 	if r.why == demanded {
 		return nil
 	}
-	now := b.Now()
+	if err := b.failedLately(t, c, r); err != nil {
+		return err
+	}
+	now := b.Now() // last: whoever passes here is the one who tries whether the client is accepted again
 	if next, code, ok := b.faults.of(t.integration.ID, now); ok {
 		return &RefreshError{
 			Err: ErrMisconfigured.After(next.Sub(now)), Connection: t.connection,
 			Provider: &ProviderError{Class: ClientRefused, Code: code},
 		}
 	}
-	if c.Failures == 0 {
+	return nil
+}
+
+// failedLately gives the error of a credential whose grant is lost, or whose last failure is too recent for another attempt.
+func (b *Broker) failedLately(t *target, c *Credential, r renewal) error {
+	if r.why == demanded || c.Failures == 0 {
 		return nil
 	}
 	if c.isLost() {
 		return knownLost(t.connection, c)
 	}
-	if wait := c.RefreshAt.Sub(now); wait > 0 && wait <= longestPause { // longer: it was written by a clock that was ahead
+	if wait := c.RefreshAt.Sub(b.Now()); wait > 0 && wait <= longestPause { // longer: it was written by a clock that was ahead
 		return &RefreshError{
-			Err: ErrProviderDown.After(c.RefreshAt.Sub(now)), Connection: t.connection,
+			Err: ErrProviderDown.After(wait), Connection: t.connection,
 			Provider: &ProviderError{Class: Transient, Code: c.FailCode},
 		}
 	}

@@ -76,8 +76,11 @@ func spread(d time.Duration) time.Duration {
 	if d <= 0 {
 		return 0
 	}
-	return rand.N(d) //nolint:gosec // it spreads load; nobody gains by guessing it
+	return chance(d)
 }
+
+// chance is a duration from zero up to d. It is a variable so that a test can have a run happen again as it did.
+var chance = rand.N[time.Duration] // it spreads load; nobody gains by guessing it
 
 // jitter is between half of d and d.
 func jitter(d time.Duration) time.Duration { return d/2 + spread(d/2) }
