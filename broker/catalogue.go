@@ -36,7 +36,7 @@ func (b *Broker) ReplaceCatalogue(ctx context.Context, c Catalogue, declared []D
 	b.catalogue.replacing.Lock()
 	defer b.catalogue.replacing.Unlock()
 	if err := holdsWith(c, declared); err != nil {
-		return &CatalogueRefused{Err: err}
+		return &CatalogueRefusedError{Err: err}
 	}
 	b.catalogue.current.Store(&c)
 	// The ways out that are kept belong to the integrations of a snapshot. Whoever finds one of the next snapshot asks the
@@ -49,14 +49,14 @@ func (b *Broker) ReplaceCatalogue(ctx context.Context, c Catalogue, declared []D
 	return b.Declare(ctx, declared)
 }
 
-// CatalogueRefused says that a catalogue was not put into force.
-type CatalogueRefused struct{ Err error }
+// CatalogueRefusedError says that a catalogue was not put into force.
+type CatalogueRefusedError struct{ Err error }
 
 // Error says why.
-func (e *CatalogueRefused) Error() string { return e.Err.Error() }
+func (e *CatalogueRefusedError) Error() string { return e.Err.Error() }
 
 // Unwrap gives the reason.
-func (e *CatalogueRefused) Unwrap() error { return e.Err }
+func (e *CatalogueRefusedError) Unwrap() error { return e.Err }
 
 // holdsWith checks that everything that is declared can be used with a catalogue.
 func holdsWith(c Catalogue, declared []DeclaredEnvironment) error {

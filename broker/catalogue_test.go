@@ -103,7 +103,7 @@ func TestACatalogueWithoutADeclaredProviderIsRefused(t *testing.T) {
 	err := r.replacement(func(p *fakeProvider) {
 		p.base, p.facts.Usable, p.facts.UnusableReason = "https://elsewhere.example.com", false, "Not any more."
 	})
-	var refused *broker.CatalogueRefused
+	var refused *broker.CatalogueRefusedError
 	if !errors.As(err, &refused) || !strings.Contains(err.Error(), "integration one: not_supported: Not any more.") {
 		t.Fatalf("refused with %v", err)
 	}

@@ -78,7 +78,7 @@ func (w *overlayWatch) load(ctx context.Context) bool {
 		return true
 	}
 	err = n.broker.ReplaceCatalogue(ctx, catalogue, n.declared)
-	if refused := (*broker.CatalogueRefused)(nil); errors.As(err, &refused) {
+	if refused := (*broker.CatalogueRefusedError)(nil); errors.As(err, &refused) {
 		n.logProblems(ctx, err)
 		return true
 	}
