@@ -13,10 +13,10 @@ import (
 const (
 	revokeEvery      = 2 * time.Second
 	sweepEvery       = time.Minute
-	interruptedAfter = time.Minute // a flow without a result for so long was interrupted
+	interruptedAfter = time.Minute     // a flow without a result for so long was interrupted
 	clockSkew        = 2 * time.Minute // that nodes may have
-	sweepAfter       = time.Hour   // sessions and flows stay so long after their end, for whoever still asks
-	eraseAtOnce      = 200         // lost grants whose tokens a sweep erases; there is another sweep in a minute
+	sweepAfter       = time.Hour       // sessions and flows stay so long after their end, for whoever still asks
+	eraseAtOnce      = 200             // lost grants whose tokens a sweep erases; there is another sweep in a minute
 	drainFor         = 25 * time.Second
 )
 

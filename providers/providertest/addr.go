@@ -13,7 +13,7 @@ func FreeAddr(t testing.TB) string {
 	t.Helper()
 	const lowest, tries = 20000, 100
 	for range tries {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(lowest+rand.IntN(12000)))
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(lowest+rand.IntN(12000))) //nolint:gosec // a port, and no secret
 		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
 		if err != nil {
 			continue

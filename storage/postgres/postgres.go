@@ -80,7 +80,7 @@ func open(ctx context.Context, o Options, migrations fs.FS) (_ *DB, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, d.Close())
+			err = errors.Join(err, d.Close()) //nolint:contextcheck // whoever opened it may have left
 		}
 	}()
 	if err := d.prepareDir(o.Dir, o.Exclusive); err != nil {
