@@ -78,9 +78,9 @@ func open(ctx context.Context, o Options, migrations fs.FS) (_ *DB, err error) {
 		clock: o.Now, node: uuid.NewString(), serves: o.Exclusive,
 		limit: s.statement, patient: s.statement + s.pool.ConnConfig.ConnectTimeout,
 	}
-	defer func() {
+	defer func() { //nolint:contextcheck // whoever opened it may have left
 		if err != nil {
-			err = errors.Join(err, d.Close()) //nolint:contextcheck // whoever opened it may have left
+			err = errors.Join(err, d.Close())
 		}
 	}()
 	if err := d.prepareDir(o.Dir, o.Exclusive); err != nil {
