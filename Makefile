@@ -14,6 +14,9 @@ TEMPL_VERSION := $(shell sed -nE 's|.*github.com/a-h/templ (v[^ ]+).*|\1|p' go.m
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 # How long `make fuzz` tries each target: a time, or a number of inputs such as 1000x.
 FUZZTIME ?= 60s
+# How long `make soak` makes faults on each database, and how many runs of the model it makes.
+SOAK ?= 10m
+MODEL_RUNS ?= 2000
 # Further arguments for the program that `make demo`, `make dev` and `make bench` run, and flags for `make test`.
 ARGS ?=
 TESTFLAGS ?=
@@ -60,6 +63,11 @@ lint: toolchain $(GOLANGCI_LINT) $(TEMPL) ## golangci-lint, and the format of th
 .PHONY: test
 test: toolchain setup ## every test, with the race detector; first installs what the tests need
 	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./...
+
+.PHONY: soak
+soak: toolchain ## the fault tests and the model of renewals, for SOAK (10m) each
+	$(GO) test ./cmd/coatcheck -run TestFaultsCostNoGrant -v -timeout 2h -faults.for=$(SOAK) -faults.seed=$$RANDOM
+	$(GO) test ./broker -run TestModel -v -timeout 2h -model.runs=$(MODEL_RUNS)
 
 .PHONY: fuzz
 fuzz: toolchain ## each fuzz target for FUZZTIME (60s)

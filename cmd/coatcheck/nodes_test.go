@@ -27,7 +27,9 @@ func nodes(t *testing.T, provider *providertest.Server, n int) []*process {
 	out := make([]*process, n)
 	for i := range out {
 		out[i] = newProcess(t, provider)
-		out[i].env = []string{"COATCHECK_DATABASE=" + address, "COATCHECK_ENCRYPTION_IDENTITY_FILE=" + identity}
+		out[i].env = []string{
+			"COATCHECK_DATABASE=" + address, "COATCHECK_ENCRYPTION_IDENTITY_FILE=" + identity, "COATCHECK_PUBLIC_URL=" + out[0].origin(),
+		}
 	}
 	return out
 }

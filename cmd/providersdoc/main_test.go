@@ -42,6 +42,7 @@ acme-later:
   docs: https://acme.example/docs
   usable: false
   unusable_reason: Not yet.
+  token_url: https://acme.example/login
   identity_path: ${credentials.username}
   revocation_url: https://acme.example/out
   revocation: {style: recipe, whole_grant: true}
