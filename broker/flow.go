@@ -242,7 +242,9 @@ const PluginStateParam = "payload"
 const InstallationParam = "installation_id"
 
 // installs reports whether a sign-in is the installation of an app, which gives no code.
-func (f *Facts) installs() bool { return f.CodeParam == PluginStateParam || f.CodeParam == InstallationParam }
+func (f *Facts) installs() bool {
+	return f.CodeParam == PluginStateParam || f.CodeParam == InstallationParam
+}
 
 // AppCallbackPath is where a provider sends the browser after an app was installed.
 const AppCallbackPath = "/app-auth/connect"

@@ -221,10 +221,18 @@ func TestAnInstallationThatIsWaitedFor(t *testing.T) {
 
 func TestWhatIsWaitedForIsSaid(t *testing.T) {
 	e, s := newEstate(t)
+	channel := broker.NewChannel()
+	ends, stop := s.Broker.Await(channel, "")
+	defer stop()
+	e.channel = "&ws_client_id=" + channel
 	page := e.signsIn(t, s, broker.SessionInput{}, "code=code-ann-1&setup_action=request")
 	if !strings.Contains(page.Body.String(), "has to approve the installation") {
 		t.Errorf("%d %s", page.Code, page.Body)
 	}
+	if end := <-ends; !end.Pending || end.Err != nil {
+		t.Errorf("who waits hears %+v", end)
+	}
+	e.channel = ""
 	e.install("77", s.Now(), "ann")
 	page = e.signsIn(t, s, broker.SessionInput{}, "code=code-ann-2&installation_id=77")
 	if page.Code != http.StatusOK || strings.Contains(page.Body.String(), "has to approve") {

@@ -50,6 +50,7 @@ type estate struct {
 	muddled       bool              // a renewal's answer is lost on its way
 	wrong         []string          // requests that are not as they have to be
 	trusting      bool              // whoever signed a token of the app
+	channel       string            // a parameter of sign-ins that somebody waits for
 }
 
 type installation struct {
@@ -273,7 +274,7 @@ func (e *estate) ended(user string) (over bool, living int) {
 // signsIn plays a sign-in with what the provider sends the browser back with, which gets the state.
 func (e *estate) signsIn(t *testing.T, s *site, in broker.SessionInput, query string) *httptest.ResponseRecorder {
 	t.Helper()
-	begun := s.Send(t, http.MethodGet, "/oauth/connect/estate-prod?connect_session_token="+s.Session(t, in), "", "Authorization", "")
+	begun := s.Send(t, http.MethodGet, "/oauth/connect/estate-prod?connect_session_token="+s.Session(t, in)+e.channel, "", "Authorization", "")
 	goal, err := url.Parse(begun.Header().Get("Location"))
 	must(t, err)
 	state := goal.Query().Get("state")
