@@ -47,6 +47,7 @@ type estate struct {
 	renewals      int               // of users
 	reused        int               // spent refresh tokens that came back
 	suspended     bool              // no installation gets a token
+	mute          bool              // nor is it said why
 	muddled       bool              // a renewal's answer is lost on its way
 	wrong         []string          // requests that are not as they have to be
 	trusting      bool              // whoever signed a token of the app
@@ -170,6 +171,8 @@ func (e *estate) serve(w http.ResponseWriter, r *http.Request) bool {
 		refuse(http.StatusUnauthorized)
 	case r.Method == http.MethodGet && e.installations[id] != nil:
 		_, _ = io.WriteString(w, e.about(id))
+	case e.mute:
+		_, _ = io.WriteString(w, "<html>")
 	case e.suspended:
 		refuse(http.StatusForbidden)
 	case e.installations[strings.TrimSuffix(id, "/access_tokens")] == nil:
