@@ -231,7 +231,9 @@ func (e *estate) end(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	g.ended = true
+	for _, other := range e.grants { // one is all of that user's
+		other.ended = other.ended || other.user == g.user
+	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
