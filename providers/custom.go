@@ -86,8 +86,8 @@ func (p *custom) AuthorizeURL(r *broker.AuthorizeRequest) (string, error) {
 	return p.app.AuthorizeURL(r)
 }
 
-// Exchange trades the code for the user's token and finds out, with that, whether the installation that the browser names is
-// one of theirs. What the user's token is refused with comes with the refusal, to be ended.
+// Exchange trades the code for the user's token and finds out with it whether the installation that the browser names is one
+// of theirs. If it is not, the user's token comes with the refusal, to be ended.
 func (p *custom) Exchange(ctx context.Context, r *broker.ExchangeRequest) (*broker.Obtained, error) {
 	named := r.Callback.Get(appInstallation)
 	if len(r.Callback[appInstallation]) > 1 || named != "" && !installationNumber().MatchString(named) {
@@ -128,11 +128,11 @@ var (
 	}
 )
 
-// chosen decides which installation the connection is of, and whose that is; "" if it has to wait for one. The browser can name anybody's, and
-// the app's own key would open it. So it must be one that the user may see, which only the user's token can tell; and as a
-// user may see an account's without having a say in it, it must also have come about, or have been changed, while this
-// sign-in lasted, or be known already: the app's backend decided on it, or it is the connection's own. A connection that
-// waits takes what came about since it was made, and finds it by itself where there is only one.
+// chosen decides which installation the connection is of, and whose that is; "" if it has to wait for one. The browser can
+// name anybody's, and the app's own key would open it. So it must be one that the user may see, which only the user's token
+// can tell; and as a user may see an account's without having a say in it, it must also have come about, or have been
+// changed, while this sign-in lasted, or be known already: the app's backend decided on it, or it is the connection's own. A
+// connection that waits takes what came about since it was made, and finds it by itself where there is only one.
 func (p *custom) chosen(ctx context.Context, r *broker.ExchangeRequest, named string, user *broker.Material) (id, account string, err error) {
 	known, since, waits := r.Config[appInstallation], r.Begun, false
 	if known != "" && named != "" && named != known {

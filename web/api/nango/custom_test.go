@@ -107,30 +107,37 @@ func TestAUserWhoIsLostIsToldAndTheAppWorksOn(t *testing.T) {
 
 // The installation's token cannot be had for a while. What the provider has rotated in that time must be kept.
 func TestAUserIsRenewedWhileTheAppIsNot(t *testing.T) {
-	e, s := newEstate(t)
-	e.install("77", s.Now(), "ann")
-	c := e.connects(t, s, broker.SessionInput{}, installed)
-	e.set(func() { e.suspended = true })
-	s.Advance(6*time.Hour + 30*time.Minute)
-	path := "/connections/" + c.Key + "?provider_config_key=estate-prod"
-	if got := s.Send(t, http.MethodGet, path, ""); got.Code == http.StatusOK || e.renewals != 1 {
-		t.Fatalf("%d after %d renewals: %s", got.Code, e.renewals, got.Body)
-	}
-	e.set(func() { e.suspended = false })
-	s.Advance(time.Hour)
-	read := e.reads(t, s, c, "&refresh_token=true")
-	if user := read.Config.User; user == nil || e.grants[user.Refresh].refresh != user.Refresh || user.Access == "ghu_ann_0001" {
-		t.Errorf("the user's: %+v", user)
-	}
-	if forced := e.reads(t, s, c, "&force_refresh=true"); forced.Config.Lost != "" {
-		t.Error(forced.Config.Lost)
-	}
-	e.all(t)
+	for what, fails := range map[string]func(e *estate, yes bool){
+		"it is suspended":     func(e *estate, yes bool) { e.suspended = yes },
+		"nobody can tell why": func(e *estate, yes bool) { e.mute = yes },
+	} {
+		t.Run(what, func(t *testing.T) {
+			e, s := newEstate(t)
+			e.install("77", s.Now(), "ann")
+			c := e.connects(t, s, broker.SessionInput{}, installed)
+			e.set(func() { fails(e, true) })
+			s.Advance(6*time.Hour + 30*time.Minute)
+			path := "/connections/" + c.Key + "?provider_config_key=estate-prod"
+			if got := s.Send(t, http.MethodGet, path, ""); got.Code == http.StatusOK || e.renewals != 1 {
+				t.Fatalf("%d after %d renewals: %s", got.Code, e.renewals, got.Body)
+			}
+			e.set(func() { fails(e, false) })
+			s.Advance(time.Hour)
+			read := e.reads(t, s, c, "&refresh_token=true")
+			if user := read.Config.User; user == nil || e.grants[user.Refresh].refresh != user.Refresh || user.Access == "ghu_ann_0001" {
+				t.Errorf("the user's: %+v", user)
+			}
+			if forced := e.reads(t, s, c, "&force_refresh=true"); forced.Config.Lost != "" {
+				t.Error(forced.Config.Lost)
+			}
+			e.all(t)
 
-	e.set(func() { delete(e.installations, "77") })
-	s.Advance(time.Hour)
-	if got := s.Send(t, http.MethodGet, path, ""); got.Header().Get("X-Error-Code") != "needs_reauth" {
-		t.Errorf("of an app that was removed: %d %s", got.Code, got.Body)
+			e.set(func() { delete(e.installations, "77") })
+			s.Advance(time.Hour)
+			if got := s.Send(t, http.MethodGet, path, ""); got.Header().Get("X-Error-Code") != "needs_reauth" {
+				t.Errorf("of an app that was removed: %d %s", got.Code, got.Body)
+			}
+		})
 	}
 }
 
@@ -221,10 +228,18 @@ func TestAnInstallationThatIsWaitedFor(t *testing.T) {
 
 func TestWhatIsWaitedForIsSaid(t *testing.T) {
 	e, s := newEstate(t)
+	channel := broker.NewChannel()
+	ends, stop := s.Broker.Await(channel, "")
+	defer stop()
+	e.channel = "&ws_client_id=" + channel
 	page := e.signsIn(t, s, broker.SessionInput{}, "code=code-ann-1&setup_action=request")
 	if !strings.Contains(page.Body.String(), "has to approve the installation") {
 		t.Errorf("%d %s", page.Code, page.Body)
 	}
+	if end := <-ends; !end.Pending || end.Err != nil {
+		t.Errorf("who waits hears %+v", end)
+	}
+	e.channel = ""
 	e.install("77", s.Now(), "ann")
 	page = e.signsIn(t, s, broker.SessionInput{}, "code=code-ann-2&installation_id=77")
 	if page.Code != http.StatusOK || strings.Contains(page.Body.String(), "has to approve") {

@@ -47,9 +47,11 @@ type estate struct {
 	renewals      int               // of users
 	reused        int               // spent refresh tokens that came back
 	suspended     bool              // no installation gets a token
+	mute          bool              // nor is it said why
 	muddled       bool              // a renewal's answer is lost on its way
 	wrong         []string          // requests that are not as they have to be
 	trusting      bool              // whoever signed a token of the app
+	channel       string            // a parameter of sign-ins that somebody waits for
 }
 
 type installation struct {
@@ -169,6 +171,8 @@ func (e *estate) serve(w http.ResponseWriter, r *http.Request) bool {
 		refuse(http.StatusUnauthorized)
 	case r.Method == http.MethodGet && e.installations[id] != nil:
 		_, _ = io.WriteString(w, e.about(id))
+	case e.mute:
+		_, _ = io.WriteString(w, "<html>")
 	case e.suspended:
 		refuse(http.StatusForbidden)
 	case e.installations[strings.TrimSuffix(id, "/access_tokens")] == nil:
@@ -227,7 +231,9 @@ func (e *estate) end(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	g.ended = true
+	for _, other := range e.grants { // one is all of that user's
+		other.ended = other.ended || other.user == g.user
+	}
 	w.WriteHeader(http.StatusNoContent)
 }
 
@@ -273,7 +279,7 @@ func (e *estate) ended(user string) (over bool, living int) {
 // signsIn plays a sign-in with what the provider sends the browser back with, which gets the state.
 func (e *estate) signsIn(t *testing.T, s *site, in broker.SessionInput, query string) *httptest.ResponseRecorder {
 	t.Helper()
-	begun := s.Send(t, http.MethodGet, "/oauth/connect/estate-prod?connect_session_token="+s.Session(t, in), "", "Authorization", "")
+	begun := s.Send(t, http.MethodGet, "/oauth/connect/estate-prod?connect_session_token="+s.Session(t, in)+e.channel, "", "Authorization", "")
 	goal, err := url.Parse(begun.Header().Get("Location"))
 	must(t, err)
 	state := goal.Query().Get("state")
