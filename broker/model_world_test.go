@@ -291,11 +291,17 @@ func (w *world) release(p *parked, f fate) {
 	p.fate <- f
 }
 
-// calm lets everything go on at once for some time.
+// calm lets everything go on at once for some time. Everybody has to come to rest some time, too: who calls the store again
+// and again at the same moment does that all the time.
 func (w *world) calm(d time.Duration) {
 	for end := time.Now().Add(d); ; time.Sleep(time.Second) {
 		synctest.Wait()
+		calls := 0
 		for list := w.waiting(); len(list) > 0; list = w.waiting() {
+			if calls++; calls > 1000 {
+				w.breach("%s does not come to rest", list[0])
+				return
+			}
 			w.release(list[0], goOn)
 			synctest.Wait()
 		}
@@ -421,8 +427,11 @@ func (w *world) end() {
 	if w.truth != nil {
 		_ = w.truth.Close()
 	}
-	if w.aborted {
-		runtime.GC() // a broker that was never made has caches too, whose goroutines end when they are collected
+	for range 3 {
+		if w.aborted { // a broker that was never made has caches too, whose goroutines end when they are collected
+			runtime.GC()
+			time.Sleep(2 * time.Second)
+		}
 	}
 }
 
