@@ -88,7 +88,7 @@ func newModelBase(t *testing.T) modelBase {
 // memoryDir is a folder in memory where there is one: nodes die here, machines do not, so nothing has to reach a disk.
 func memoryDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "model")
+	dir, err := os.MkdirTemp("/dev/shm", "model") //nolint:usetesting // its folder is on a disk, and a commit waits for that
 	if err != nil {
 		return t.TempDir()
 	}
