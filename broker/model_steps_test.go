@@ -73,7 +73,10 @@ const newsAfter = 2 * time.Second
 func (w *world) floorOf(n *modelNode, key string) map[*modelConn]int64 {
 	out := make(map[*modelConn]int64)
 	known := func(c commit) bool {
-		return c.node != nil && (c.node == n && c.known || time.Since(c.at) >= newsAfter)
+		if c.node == n {
+			return c.known
+		}
+		return c.node != nil && time.Since(c.at) >= newsAfter
 	}
 	for _, conn := range w.history.order {
 		if conn.key != key {
