@@ -147,7 +147,10 @@ func (b *Broker) settle(ctx context.Context, d DueRefresh, c *Credential, err er
 	if err == nil && (c.RefreshAt.IsZero() || c.RefreshAt.After(now)) {
 		return true
 	}
-	next := time.Time{} // nothing to renew
+	next := time.Time{} // nothing to renew it with
+	if err == nil && b.renewable(d, c) {
+		next = now.Add(time.Minute + spread(time.Minute)) // somebody else's attempt came first, who was content with it
+	}
 	if err != nil {
 		b.log.LogAttrs(ctx, slog.LevelWarn, "a renewal in the background came to nothing",
 			slog.String("connection", string(d.Connection)), slog.String("code", AsError(err).Code))
@@ -161,6 +164,21 @@ func (b *Broker) settle(ctx context.Context, d DueRefresh, c *Credential, err er
 		return false
 	}
 	return true
+}
+
+// renewable reports whether there is something to renew a credential with.
+func (b *Broker) renewable(d DueRefresh, c *Credential) bool {
+	i, ok := b.snapshot.Load().integrations[d.Integration]
+	if !ok {
+		return false
+	}
+	p, _ := b.catalogue.Provider(i.Provider)
+	r, ok := p.(Renewer)
+	if !ok {
+		return false
+	}
+	m, err := b.openMaterial(d.Environment, c)
+	return err == nil && r.Renewable(m)
 }
 
 // gateOf names the gate of an integration.
