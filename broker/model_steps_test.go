@@ -368,6 +368,9 @@ func (w *world) checkEnd(conn *modelConn) {
 		}
 	}
 	c, err := w.truth.Connection(ctx, w.who.Environment, conn.id)
+	if cred, err := w.truth.Credential(ctx, conn.id); err == nil && cred.RefreshAt.IsZero() && conn.family.ended == "" {
+		w.breach("at the end nobody renews %s any more", conn.name)
+	}
 	if err != nil {
 		w.breach("at the end: %v", err)
 		return
