@@ -30,7 +30,12 @@ func newHistory() history {
 
 // modelStats count what the runs have met, so that a model that meets nothing is noticed.
 type modelStats struct {
-	steps, presented, committed, repeated, lost, outcomeLost, ended, kills, restarts, cut, refusedLease, orphaned, held, spilled, refusedClient, served int
+	steps, kills, restarts      int
+	presented, cut, repeated    int // refresh tokens; those without an answer; those that the provider took twice
+	committed, served           int // renewed tokens, and tokens that somebody got
+	ended, lost, outcomeLost    int // grants that users ended, those that were spent in doubt, and failures that say so
+	refusedLease, refusedClient int
+	orphaned, spilled           int // renewals whose connection was deleted, or whose node had to stop before it could store them
 }
 
 // modelConn is a connection as it should be stored.

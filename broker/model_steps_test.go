@@ -73,7 +73,10 @@ const newsAfter = 2 * time.Second
 func (w *world) floorOf(n *modelNode, key string) map[*modelConn]int64 {
 	out := make(map[*modelConn]int64)
 	known := func(c commit) bool {
-		return c.node != nil && (c.node == n && c.known || time.Since(c.at) >= newsAfter)
+		if c.node == n {
+			return c.known
+		}
+		return c.node != nil && time.Since(c.at) >= newsAfter
 	}
 	for _, conn := range w.history.order {
 		if conn.key != key {
@@ -264,10 +267,7 @@ func (w *world) trouble(x int) {
 		n.stopping = true
 		n.stop()
 	case x == 97 || w.full:
-		w.mu.Lock()
-		w.full = !w.full
-		w.mu.Unlock()
-		w.say("the store is full: %t", w.full)
+		w.fill(!w.full)
 	case x == 98:
 		w.endGrant(pickOf(w.rng, modelKeys...))
 	default:
@@ -275,6 +275,14 @@ func (w *world) trouble(x int) {
 		w.say("the caller of %s leaves", o.name)
 		o.leave()
 	}
+}
+
+// fill has the store refuse writes, or take them again.
+func (w *world) fill(full bool) {
+	w.mu.Lock()
+	w.full = full
+	w.mu.Unlock()
+	w.say("the store is full: %t", full)
 }
 
 // endGrant has the user end a grant at the provider.
@@ -293,9 +301,11 @@ func (w *world) endGrant(key string) {
 // settle takes everything out of the way, gives the nodes time, and checks what the run has come to.
 func (w *world) settle() {
 	w.say("all is well again")
-	w.mu.Lock()
-	w.full = false
-	w.mu.Unlock()
+	if w.seed%3 == 0 {
+		w.fill(true)
+		w.calm(30 * time.Second)
+	}
+	w.fill(false)
 	w.calm(0)
 	for slot, n := range w.nodes {
 		if n.stopping && !n.ended {
@@ -358,6 +368,9 @@ func (w *world) checkEnd(conn *modelConn) {
 		}
 	}
 	c, err := w.truth.Connection(ctx, w.who.Environment, conn.id)
+	if cred, err := w.truth.Credential(ctx, conn.id); err == nil && cred.RefreshAt.IsZero() && conn.family.ended == "" {
+		w.breach("at the end nobody renews %s any more", conn.name)
+	}
 	if err != nil {
 		w.breach("at the end: %v", err)
 		return

@@ -15,8 +15,8 @@ var errGone = broker.ErrStorageUnavailable.Because(errors.New("the node is dead"
 // those that write one again before their answer arrives.
 type nodeStore struct {
 	broker.Store
-	n      *modelNode
-	lookAt time.Time // of the one goroutine that looks
+	n        *modelNode
+	lookedAt time.Time // by the one goroutine that does
 }
 
 // storeOf is the store of a node, with the mutant's faults in it.
@@ -225,17 +225,17 @@ func (s *nodeStore) AddRevocation(ctx context.Context, r *broker.Revocation, t b
 const lookEvery = 5 * time.Second
 
 func (s *nodeStore) DueRefreshes(ctx context.Context, now time.Time, except []broker.IntegrationID, limit int) ([]broker.DueRefresh, error) {
-	if now.Before(s.lookAt) {
+	if now.After(s.lookedAt) && now.Before(s.lookedAt.Add(lookEvery)) {
 		return nil, nil
 	}
-	s.lookAt = now.Add(lookEvery)
+	s.lookedAt = now
 	return s.Store.DueRefreshes(ctx, now, except, limit)
 }
 
 func (s *nodeStore) NextRefresh(ctx context.Context) (time.Time, error) {
 	next, err := s.Store.NextRefresh(ctx)
-	if !next.IsZero() && next.Before(s.lookAt) {
-		next = s.lookAt
+	if again := s.lookedAt.Add(lookEvery); !next.IsZero() && next.Before(again) {
+		next = again
 	}
 	return next, err
 }

@@ -22,7 +22,19 @@ func (o *outcome) report(seed uint64, last int) string {
 	return fmt.Sprintf("seed %d: %s\n%s", seed, o.broken, strings.Join(o.trace[from:], "\n"))
 }
 
-// Whatever is killed, late, doubled or out of order, the rules of renewals hold.
+// Whatever is killed, late, doubled or out of order, the rules of renewals hold:
+//
+//   - A refresh token is sent by who holds its lease, and again only when nobody living can know what came of the last time.
+//   - So a grant is lost to a token that comes twice only if the doubt lasted longer than the provider's grace; then the
+//     connection says so, and in no other case.
+//   - Nobody gets an access token before its commit, one that has run out, or one that a commit known to the node replaced.
+//   - A commit that was acknowledged is there. Versions rise by commits alone; what is deleted stays away, and all its tokens
+//     are revoked.
+//   - A client that is refused, or a provider that is down, is no connection's fault; a failure keeps all from asking at once.
+//   - When everything works again, every connection gives its latest token on every node, or says that its grant has ended.
+//
+// A run is told by its seed: -model.seed makes it again. It has one node that is killed and starts again, or three on one
+// database, which none of them has to itself.
 func TestModelOfRenewals(t *testing.T) {
 	base := newModelBase(t)
 	if *modelSeed != 0 {
@@ -31,36 +43,28 @@ func TestModelOfRenewals(t *testing.T) {
 		}
 		return
 	}
-	var all []modelStats
+	var all modelStats
 	for seed := uint64(1); seed <= *modelRuns; seed++ {
 		o := runModel(t, base, seed, mutant{})
 		if o.broken != "" {
 			t.Fatal(o.report(seed, 60))
 		}
-		all = append(all, o.stats)
+		all.add(&o.stats)
 	}
-	t.Logf("seeds 1 to %d: %+v", *modelRuns, sum(all))
+	t.Logf("seeds 1 to %d: %+v", *modelRuns, all)
+	met := min(all.presented, all.cut, all.repeated, all.committed, all.served, all.ended, all.lost, all.outcomeLost, all.refusedLease, all.refusedClient)
+	if *modelRuns >= ordinaryRuns && met == 0 {
+		t.Error("these runs do not meet all that they are about")
+	}
 }
 
-func sum(all []modelStats) (s modelStats) {
-	for _, x := range all {
-		s.steps += x.steps
-		s.presented += x.presented
-		s.committed += x.committed
-		s.repeated += x.repeated
-		s.lost += x.lost
-		s.outcomeLost += x.outcomeLost
-		s.ended += x.ended
-		s.kills += x.kills
-		s.restarts += x.restarts
-		s.cut += x.cut
-		s.refusedLease += x.refusedLease
-		s.orphaned += x.orphaned
-		s.spilled += x.spilled
-		s.refusedClient += x.refusedClient
-		s.served += x.served
-	}
-	return s
+func (s *modelStats) add(x *modelStats) {
+	s.steps, s.kills, s.restarts = s.steps+x.steps, s.kills+x.kills, s.restarts+x.restarts
+	s.presented, s.cut, s.repeated = s.presented+x.presented, s.cut+x.cut, s.repeated+x.repeated
+	s.committed, s.served = s.committed+x.committed, s.served+x.served
+	s.ended, s.lost, s.outcomeLost = s.ended+x.ended, s.lost+x.lost, s.outcomeLost+x.outcomeLost
+	s.refusedLease, s.refusedClient = s.refusedLease+x.refusedLease, s.refusedClient+x.refusedClient
+	s.orphaned, s.spilled = s.orphaned+x.orphaned, s.spilled+x.spilled
 }
 
 // A seed makes the same run each time.

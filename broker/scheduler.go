@@ -126,33 +126,63 @@ func (s *scheduler) start(ctx context.Context, d DueRefresh, gate string) {
 		defer s.under.end(d.Connection, gate)
 		ctx := context.WithoutCancel(ctx)
 		c, err := b.renew(ctx, renewal{environment: d.Environment, connection: d.Connection, why: whenDue, background: true})
-		b.settle(ctx, d, c, err)
+		if !b.settle(ctx, d, c, err) {
+			b.rest()
+		}
 	})
 }
 
+// rest waits a while, or until nothing new may begin: what could not be put off is due again at once.
+func (b *Broker) rest() {
+	select {
+	case <-time.After(closedLook):
+	case <-b.stopping:
+	}
+}
+
 // settle makes sure that a credential whose renewal ended without leaving its mark is not listed again at once: its
-// integration's client is refused, its provider left the catalogue, or there is nothing to renew.
-func (b *Broker) settle(ctx context.Context, d DueRefresh, c *Credential, err error) {
+// integration's client is refused, its provider left the catalogue, or there is nothing to renew. It reports whether it could.
+func (b *Broker) settle(ctx context.Context, d DueRefresh, c *Credential, err error) (settled bool) {
 	var failure *RefreshError
 	if errors.As(err, &failure) && failure.Attempted || errors.Is(err, ErrNotFound) || errors.Is(err, errElsewhere) {
-		return
+		return true
 	}
 	now := b.Now()
 	if err == nil && (c.RefreshAt.IsZero() || c.RefreshAt.After(now)) {
-		return
+		return true
 	}
-	next := time.Time{} // nothing to renew
+	next := time.Time{} // nothing to renew it with
+	if err == nil && b.renewable(d, c) {
+		next = now.Add(time.Minute + spread(time.Minute)) // somebody else's attempt came first, who was content with it
+	}
 	if err != nil {
 		b.log.LogAttrs(ctx, slog.LevelWarn, "a renewal in the background came to nothing",
 			slog.String("connection", string(d.Connection)), slog.String("code", AsError(err).Code))
 		next = now.Add(max(AsError(err).RetryAfter, time.Minute) + spread(time.Minute))
 		if c, err = b.store.Credential(ctx, d.Connection); err != nil || c.isLost() {
-			return
+			return err == nil || errors.Is(err, ErrNotFound)
 		}
 	}
 	if err := b.store.SetRefreshAt(ctx, d.Connection, c.Version, cut(next)); err != nil {
 		b.log.LogAttrs(ctx, slog.LevelWarn, "a renewal could not be put off", slog.String("connection", string(d.Connection)), slog.Any("error", err))
+		return false
 	}
+	return true
+}
+
+// renewable reports whether there is something to renew a credential with.
+func (b *Broker) renewable(d DueRefresh, c *Credential) bool {
+	i, ok := b.snapshot.Load().integrations[d.Integration]
+	if !ok {
+		return false
+	}
+	p, _ := b.catalogue.Provider(i.Provider)
+	r, ok := p.(Renewer)
+	if !ok {
+		return false
+	}
+	m, err := b.openMaterial(d.Environment, c)
+	return err == nil && r.Renewable(m)
 }
 
 // gateOf names the gate of an integration.
