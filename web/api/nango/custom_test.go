@@ -53,8 +53,8 @@ func TestAnInstalledAppAndItsUserAreRenewedOnTheirOwn(t *testing.T) {
 	}
 	waiting.Wait()
 	last := e.reads(t, s, c, "&refresh_token=true")
-	if user := last.Config.User; user.Access == first.Config.User.Access || user.Refresh == first.Config.User.Refresh || e.renewals != 1 {
-		t.Errorf("after %d renewals: %+v", e.renewals, user)
+	if user := last.Config.User; user.Access == first.Config.User.Access || user.Refresh == first.Config.User.Refresh || e.asked() != 1 {
+		t.Errorf("after %d renewals: %+v", e.asked(), user)
 	}
 	if forced := e.reads(t, s, c, "&refresh_token=true&force_refresh=true"); forced.Config.User.Refresh == last.Config.User.Refresh || forced.Credentials.Access == last.Credentials.Access {
 		t.Error("who insists does not get both anew")
@@ -87,9 +87,9 @@ func TestAUserWhoIsLostIsToldAndTheAppWorksOn(t *testing.T) {
 				t.Error(hook.Body)
 			}
 			s.call(t, http.MethodGet, "/repos", "estate-prod", c.Key, "").is(t, http.StatusOK, "").has(t, read.Credentials.Access)
-			asked := e.renewals
+			before := e.asked()
 			s.Advance(50 * time.Minute)
-			if again := e.reads(t, s, c, ""); again.Credentials.Access == read.Credentials.Access || e.renewals != asked {
+			if again := e.reads(t, s, c, ""); again.Credentials.Access == read.Credentials.Access || e.asked() != before {
 				t.Error("the installation's token is not renewed any more, or the user's still is")
 			}
 			list, err := s.Broker.Connections(t.Context(), broker.System(s.Env.ID), broker.ConnectionFilter{Limit: 2})
@@ -118,8 +118,8 @@ func TestAUserIsRenewedWhileTheAppIsNot(t *testing.T) {
 			e.set(func() { fails(e, true) })
 			s.Advance(6*time.Hour + 30*time.Minute)
 			path := "/connections/" + c.Key + "?provider_config_key=estate-prod"
-			if got := s.Send(t, http.MethodGet, path, ""); got.Code == http.StatusOK || e.renewals != 1 {
-				t.Fatalf("%d after %d renewals: %s", got.Code, e.renewals, got.Body)
+			if got := s.Send(t, http.MethodGet, path, ""); got.Code == http.StatusOK || e.asked() != 1 {
+				t.Fatalf("%d after %d renewals: %s", got.Code, e.asked(), got.Body)
 			}
 			e.set(func() { fails(e, false) })
 			s.Advance(time.Hour)

@@ -260,6 +260,13 @@ func (e *estate) about(id string) string {
 	return fmt.Sprintf(`{"id":%s,"app_id":4711,"account":{"id":1},"created_at":%q,"updated_at":%[2]q}`, id, e.installations[id].made.Format(time.RFC3339))
 }
 
+// asked counts the renewals of users.
+func (e *estate) asked() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.renewals
+}
+
 // ended reports whether a user's grants are over, and how many tokens of installations are not.
 func (e *estate) ended(user string) (over bool, living int) {
 	e.mu.Lock()
