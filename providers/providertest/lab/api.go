@@ -19,6 +19,7 @@ const (
 // proxied answers a call of the API.
 func (p *Provider) proxied(q *request) *reply {
 	p.note(Call)
+	q.viaProxy = true
 	body := map[string]any{"things": []any{}}
 	return p.answerCall(q, "proxied call", nil, body, func(g *grant) *url.URL {
 		base := p.entry.text("proxy", "base_url")
@@ -140,13 +141,13 @@ func (p *Provider) verifiesWith(q *request) string {
 
 // answerCall answers a call that presents a credential. body nil: what is known of the account.
 func (p *Provider) answerCall(q *request, what string, headers map[string]string, body map[string]any, address func(*grant) *url.URL) *reply {
-	first := "nobody has a credential yet"
-	for i, g := range slices.Backward(p.grants) {
+	holders, first := p.holders(q), "nobody has a credential yet"
+	for i, g := range slices.Backward(holders) {
 		for _, token := range p.tokens(q, g) {
 			as := *g
 			as.access = token
 			if problem := p.presented(q, &as, headers, address(&as)); problem != "" {
-				if i == len(p.grants)-1 {
+				if i == len(holders)-1 {
 					first = problem
 				}
 				continue
@@ -235,7 +236,7 @@ func (p *Provider) presented(q *request, g *grant, more map[string]string, addre
 	v := p.values(g)
 	want := map[string]string{}
 	switch p.entry.Mode() {
-	case modeOAuth2, modeClientCredentials, modeJWT, modeMCP, modeMCPGeneric, modeApp:
+	case modeOAuth2, modeClientCredentials, modeJWT, modeMCP, modeMCPGeneric, modeApp, modeCustom:
 		want["authorization"] = "Bearer " + g.access
 	case modePlugin:
 		want["authorization"] = "Basic " + base64.StdEncoding.EncodeToString([]byte(p.client.ID+":"+p.client.Secret))

@@ -55,18 +55,23 @@ func (p *Provider) plugIn(got map[string]string, u *User) (*url.URL, error) {
 // app answers what an app asks in its own name; nil: the request is not that.
 // https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app
 func (p *Provider) app(q *request) *reply {
-	if p.entry.Mode() != modeApp {
+	all, template, kind := p.grants, p.entry.text("token_url"), Exchange
+	switch p.entry.Mode() {
+	case modeApp:
+	case modeCustom:
+		all, template, kind = p.installs, p.entry.text("token_url", modeApp), Mint
+	default:
 		return nil
 	}
-	for _, g := range p.grants {
-		tokens := p.values(g).address(p.entry.text("token_url"))
+	for _, g := range all {
+		tokens := p.values(g).address(template)
 		about := *tokens
 		about.Path = strings.TrimSuffix(about.Path, tokensPath)
 		_, toTokens := leadsTo(q.url, tokens)
 		_, toInstallation := leadsTo(q.url, &about)
 		switch {
 		case toTokens && q.method == http.MethodPost:
-			p.note(Exchange)
+			p.note(kind)
 			return p.mint(q, g)
 		case toInstallation && q.method == http.MethodGet:
 			p.note(Look)
@@ -85,6 +90,9 @@ func (p *Provider) speaks(q *request) string {
 	}
 	public, _ := clientKey(keyOfClient)
 	claims := map[string]any{"iss": p.client.ID}
+	if own := p.client.Settings["app_id"]; own != "" { // the client is that of its users' sign-ins
+		claims["iss"] = own
+	}
 	if problem := vouches(text, public, map[string]any{"alg": "RS256", "typ": "JWT"}, claims, 0); problem != "" {
 		return "the app's token: " + problem
 	}
@@ -121,7 +129,9 @@ func (p *Provider) mint(q *request, g *grant) *reply {
 	if !g.good {
 		return &reply{status: http.StatusNotFound, body: map[string]any{"message": "Not Found"}}
 	}
-	p.issue(g)
+	if p.issue(g); p.entry.Mode() == modeCustom { // what the entry says is of the user's
+		g.expires = p.now().Add(InstallationLife)
+	}
 	return &reply{status: http.StatusCreated, body: map[string]any{
 		"token": g.access, "expires_at": g.expires.UTC().Format(time.RFC3339), "permissions": map[string]any{"contents": "read"},
 	}}

@@ -29,6 +29,8 @@ func (p *Provider) Authorize(raw string, u *User) (*url.URL, error) {
 	switch p.entry.Mode() {
 	case modeApp:
 		return p.install(got, u)
+	case modeCustom:
+		return p.join(got, u)
 	case modePlugin:
 		return p.plugIn(got, u)
 	}

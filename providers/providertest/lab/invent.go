@@ -32,12 +32,16 @@ type User struct {
 // Client invents an integration. Its secret has characters that mean something in headers and forms.
 func (e *Entry) Client() *Client {
 	c := &Client{Settings: map[string]string{}}
-	if slices.Contains([]string{modeOAuth2, modeOAuth1, modeTBA, modeApp, modePlugin}, e.Mode()) || e.Mode() == modeMCP && e.text("client_registration") == "static" {
+	if slices.Contains([]string{modeOAuth2, modeOAuth1, modeTBA, modeApp, modeCustom, modePlugin}, e.Mode()) || e.Mode() == modeMCP && e.text("client_registration") == "static" {
 		c.ID, c.Secret = "client-of-"+e.Name, "s3cret+of/"+e.Name+"=%41&"
 	}
 	switch e.Mode() {
 	case modeApp:
 		c.Settings["app_link"] = e.example("connection_config", "appPublicLink", 0)
+	case modeCustom:
+		c.Settings["app_link"] = e.example("connection_config", "appPublicLink", 0)
+		c.Settings["app_id"] = "654321"
+		c.Settings["private_key"] = privatePEM(keys[keyOfClient].rsa(), keyOfClient)
 	case modePlugin:
 		c.Settings["app_link"] = "https://app.lab.example/initiate/plugin/1/"
 	}
@@ -84,7 +88,7 @@ func (e *Entry) User(n int) *User {
 			u.Typed[name] = v
 		}
 	}
-	if e.Mode() == modeApp {
+	if e.Mode() == modeApp || e.Mode() == modeCustom {
 		u.Answered["installation_id"], u.Answered["account_id"] = "1234567"+strconv.Itoa(n+1), "100"+strconv.Itoa(n)
 		delete(u.Answered, "appPublicLink") // the integration knows it
 	}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coatcheck/coatcheck"
 	"github.com/coatcheck/coatcheck/broker"
@@ -106,6 +107,9 @@ func (b *bench) drive(t *testing.T, name string, entry *lab.Entry) error {
 	if err := r.renews(alice, bob); err != nil {
 		return err
 	}
+	if err := r.losesSignIn(alice); err != nil {
+		return err
+	}
 	if err := r.loses(alice, bob); err != nil {
 		return err
 	}
@@ -154,7 +158,11 @@ func (r *run) confirms(u *lab.User) error {
 	if err == nil && h.Failure != nil {
 		err = fmt.Errorf("a credential that the provider accepts: %w", h.Failure)
 	}
-	return errors.Join(err, r.sent(lab.Ask))
+	asked := lab.Ask
+	if r.entry.Mode() == "CUSTOM" && !r.entry.Verifies() {
+		asked = lab.Mint // only users can be asked whose account it is, so an installation is asked for its next token
+	}
+	return errors.Join(err, r.sent(asked))
 }
 
 // turnsAway has two users come whose credentials the provider refuses, in either of the ways that it has.
@@ -197,6 +205,12 @@ func (r *run) connecting(u *lab.User) []string {
 		out = append(out, lab.Prepare, lab.Exchange)
 	case "APP":
 		out = append(out, lab.Look, lab.Exchange)
+	case "CUSTOM":
+		out = append(out, lab.Exchange)
+		for range u.N%2 + 1 { // pages
+			out = append(out, lab.Look)
+		}
+		out = append(out, lab.Mint)
 	case "OAUTH2", "OAUTH2_CC", "TWO_STEP", "BILL", "MCP_OAUTH2", "MCP_OAUTH2_GENERIC", "AWS_SIGV4":
 		out = append(out, lab.Exchange)
 	}
@@ -226,6 +240,8 @@ func (r *run) call() string {
 // renewal lists the requests that the use of a connection takes whose token has run out.
 func (r *run) renewal(u *lab.User, first bool) []string {
 	switch e := r.entry; {
+	case e.Mode() == "CUSTOM":
+		return []string{lab.Mint, lab.Refresh, r.call()}
 	case e.Trades():
 		return []string{lab.Trade, r.call()}
 	case e.AsksAgain():
@@ -240,6 +256,9 @@ func (r *run) renewal(u *lab.User, first bool) []string {
 
 // renews lets the tokens run out and uses the connections again.
 func (r *run) renews(users ...*lab.User) error {
+	if err := r.renewsInstallations(users...); err != nil {
+		return err
+	}
 	r.passes()
 	for _, u := range users {
 		err := r.step("renew", func() error { return errors.Join(r.uses(u, true), r.sent(r.renewal(u, true)...)) })
@@ -251,6 +270,40 @@ func (r *run) renews(users ...*lab.User) error {
 		}
 	}
 	return nil
+}
+
+// renewsInstallations lets the tokens of installations run out, and not yet those of their users.
+func (r *run) renewsInstallations(users ...*lab.User) error {
+	if r.entry.Mode() != "CUSTOM" {
+		return nil
+	}
+	r.site.Advance(lab.InstallationLife + time.Second)
+	for _, u := range users {
+		err := r.step("renew the installation's", func() error {
+			return errors.Join(r.uses(u, true), r.sent(lab.Mint, r.call()), r.reads(u))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// losesSignIn has the provider refuse the user of an installation, which works on.
+func (r *run) losesSignIn(u *lab.User) error {
+	if r.entry.Mode() != "CUSTOM" {
+		return nil
+	}
+	r.passes()
+	r.provider.RefuseSignIn(u)
+	return r.step("refuse to renew the user's", func() error {
+		err := errors.Join(r.uses(u, false), r.sent(r.renewal(u, false)...))
+		c, also := r.connection(u)
+		if err = errors.Join(err, also); err == nil && c.Status != broker.Active {
+			return fmt.Errorf("the connection is %s, for %q", c.Status, c.ErrorCode)
+		}
+		return err
+	})
 }
 
 // uses makes a call with a connection whose token has run out. Where nothing but a refused call tells that, the broker
@@ -346,9 +399,7 @@ func (r *run) ends(lost, other *lab.User) error {
 
 // unusable lists the entries that cannot be used yet, with a word of the reason. One that can be used by now has to leave
 // the list, and is driven from then on.
-var unusable = map[string]string{
-	"github-app-oauth": "CUSTOM",
-}
+var unusable = map[string]string{}
 
 // checkUnusable compares an entry with the list.
 func checkUnusable(f *broker.Facts, why string) error {

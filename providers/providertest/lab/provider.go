@@ -29,6 +29,7 @@ const (
 	modeBill              = "BILL"
 	modeTBA               = "TBA"
 	modeApp               = "APP"
+	modeCustom            = "CUSTOM"
 	modeAWS               = "AWS_SIGV4"
 	modeSignature         = "SIGNATURE"
 	modePlugin            = "INSTALL_PLUGIN"
@@ -40,7 +41,7 @@ const (
 func Modes() []string {
 	return []string{
 		modeOAuth2, modeOAuth1, modeClientCredentials, modeAPIKey, modeBasic, modeNone, modeTwoStep, modeJWT, modeBill,
-		modeMCP, modeMCPGeneric, modeTBA, modeApp, modeAWS, modeSignature, modePlugin,
+		modeMCP, modeMCPGeneric, modeTBA, modeApp, modeCustom, modeAWS, modeSignature, modePlugin,
 	}
 }
 
@@ -61,6 +62,7 @@ const (
 	Register  = "register" // of a client
 
 	Look = "look" // at an installation
+	Mint = "mint" // of an installation's token, beside its user's
 )
 
 // Provider plays the provider of an entry for one integration. It is safe for concurrent use.
@@ -70,14 +72,15 @@ type Provider struct {
 	now      func() time.Time
 	callback string
 
-	mu      sync.Mutex
-	faults  []string
-	done    []string
-	grants  []*grant
-	pending map[string]*grant // by code, or by temporary credential
-	ending  *grant            // whose revocation is expected; nil: anybody's
-	serial  int
-	nonces  map[string]bool
+	mu       sync.Mutex
+	faults   []string
+	done     []string
+	grants   []*grant
+	installs []*grant          // of users who have a grant besides
+	pending  map[string]*grant // by code, or by temporary credential
+	ending   *grant            // whose revocation is expected; nil: anybody's
+	serial   int
+	nonces   map[string]bool
 
 	clients   map[string]*registered   // that were made here, by id
 	redirects map[string]string        // the servers that send browsers back there
@@ -132,6 +135,9 @@ func (p *Provider) Refuse(u *User) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.grantOf(u).good = false
+	if in := p.installOf(u); in != nil {
+		in.good = false
+	}
 }
 
 // Ending says whose grant is to be revoked. From then on a revocation has to be that user's, with all that the entry says.
@@ -150,11 +156,15 @@ func (p *Provider) grantOf(u *User) *grant {
 	return &grant{user: u, spent: map[string]bool{}} // none yet
 }
 
-// Issued gives the tokens that the provider gave a user last, "" for those that there are not.
+// Issued gives the tokens that the provider gave a user last, "" for those that there are not. That of an installation is
+// the access token, and the user's own is [Provider.Beside] it.
 func (p *Provider) Issued(u *User) (access, refresh string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	g := p.grantOf(u)
+	if in := p.installOf(u); in != nil {
+		return in.access, g.refresh
+	}
 	return g.access, g.refresh
 }
 
@@ -162,6 +172,9 @@ func (p *Provider) Issued(u *User) (access, refresh string) {
 func (p *Provider) Ended(u *User) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if in := p.installOf(u); in != nil {
+		return slices.Concat(in.ended, p.grantOf(u).ended)
+	}
 	return p.grantOf(u).ended
 }
 
@@ -197,6 +210,7 @@ type request struct {
 	header http.Header
 	body   []byte
 
+	viaProxy     bool                // the app's call, and not the broker's own
 	certificates []*x509.Certificate // that the client showed, its own first
 }
 
@@ -221,7 +235,7 @@ func (p *Provider) take(r *http.Request) (*request, error) {
 // Serve answers a request that the broker makes by itself.
 func (p *Provider) Serve(w http.ResponseWriter, r *http.Request) {
 	p.serve(w, r, func(q *request) *reply {
-		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.signIn, p.register, p.discovery, p.app, p.sts, p.trade, p.calls} {
+		for _, answer := range []func(*request) *reply{p.prepare, p.revocation, p.token, p.signIn, p.register, p.discovery, p.app, p.installations, p.sts, p.trade, p.calls} {
 			if out := answer(q); out != nil {
 				return out
 			}
@@ -333,7 +347,7 @@ func (e *Entry) Life() time.Duration {
 
 // Renews reports whether the provider gives refresh tokens, and Trades whether it renews a token against itself.
 func (e *Entry) Renews() bool {
-	return (e.Mode() == modeOAuth2 || e.isMCP()) && e.Life() > 0 && !e.Trades()
+	return (e.Mode() == modeOAuth2 || e.Mode() == modeCustom || e.isMCP()) && e.Life() > 0 && !e.Trades()
 }
 
 // AsksAgain reports whether a token that has run out is replaced by one that is asked for as the first was.

@@ -50,12 +50,16 @@ func (p *Provider) revokesBy() string {
 func (p *Provider) Revocable(u *User) (kinds []string, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.revocable(p.grantOf(u))
+	kinds, ok = p.revocable(p.grantOf(u))
+	if in := p.installOf(u); in != nil {
+		return append([]string{OfInstallation}, kinds...), true
+	}
+	return kinds, ok
 }
 
 func (p *Provider) revocable(g *grant) (kinds []string, ok bool) {
 	e := p.entry
-	if !slices.Contains([]string{modeOAuth2, modeOAuth1, modeClientCredentials, modeTwoStep, modeBill, modeMCP, modeMCPGeneric, modeApp}, e.Mode()) ||
+	if !slices.Contains([]string{modeOAuth2, modeOAuth1, modeClientCredentials, modeTwoStep, modeBill, modeMCP, modeMCPGeneric, modeApp, modeCustom}, e.Mode()) ||
 		e.generic() && g.user.N%2 == 1 ||
 		p.values(g).address(e.text("revocation_url")) == nil {
 		return nil, false

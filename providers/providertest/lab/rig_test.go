@@ -191,6 +191,8 @@ func (r *run) reads(u *lab.User) error {
 		}
 	case m.Access.Reveal() != access || m.Refresh.Reveal() != refresh:
 		return errors.New("the credential is not the one that was issued")
+	case r.provider.Beside(u) != "" && m.User().Access.Reveal() != r.provider.Beside(u):
+		return errors.New("the user's token is not the one that was issued")
 	}
 	for name, v := range u.Credentials {
 		if kept := keptAs(r.entry.Mode(), name); kept != "" && got.Material.Details[kept].Reveal() != v {

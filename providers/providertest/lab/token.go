@@ -13,14 +13,17 @@ import (
 // token answers the token endpoint; nil: the request is not to it.
 func (p *Provider) token(q *request) *reply {
 	e := p.entry
-	if e.Mode() != modeOAuth2 && e.Mode() != modeClientCredentials && !e.isMCP() || q.method == http.MethodGet && e.Trades() {
+	if e.Mode() != modeOAuth2 && e.Mode() != modeClientCredentials && e.Mode() != modeCustom && !e.isMCP() || q.method == http.MethodGet && e.Trades() {
 		return nil
 	}
-	renewsAt := e.text("refresh_url")
-	if renewsAt == "" {
-		renewsAt = e.text("token_url")
+	exchangesAt, renewsAt := e.text("token_url"), e.text("refresh_url")
+	if e.Mode() == modeCustom {
+		exchangesAt = e.text("token_url", modeOAuth2)
 	}
-	toExchange, toRenew := p.isTo(q, e.text("token_url")), p.isTo(q, renewsAt)
+	if renewsAt == "" {
+		renewsAt = exchangesAt
+	}
+	toExchange, toRenew := p.isTo(q, exchangesAt), p.isTo(q, renewsAt)
 	if !toExchange && !toRenew {
 		return nil
 	}
@@ -172,7 +175,10 @@ func (p *Provider) exchange(q *request, params map[string]string) *reply {
 	delete(p.pending, params["code"])
 	v := p.values(g)
 	p.proves(q, params, p.prover(g))
-	want := map[string]string{"grant_type": "authorization_code", "code": params["code"], "redirect_uri": g.redirect}
+	want := map[string]string{"grant_type": "authorization_code", "code": params["code"]}
+	if g.redirect != "" { // where the page took one (RFC 6749 section 4.1.3)
+		want["redirect_uri"] = g.redirect
+	}
 	if g.challenge != "" {
 		want["code_verifier"] = anything
 	}
