@@ -320,6 +320,7 @@ func (w *world) settle() {
 		}
 	}
 	w.calm(w.longEnough())
+	w.calm(w.longEnough()) // of a grant that was lost just before the background put it off, that is noticed in the next attempt
 	if !w.sound() {
 		return
 	}

@@ -161,7 +161,9 @@ func (s *nodeStore) SetRefreshAt(ctx context.Context, id broker.ConnectionID, ve
 	if err := s.write(ctx, "SetRefreshAt", id, patience); err != nil {
 		return err
 	}
-	return s.Store.SetRefreshAt(ctx, id, version, at)
+	err := s.Store.SetRefreshAt(ctx, id, version, at)
+	s.n.w.note("%s puts %s off to %s: %v", s.n.name, s.n.w.nameOf(id), at.Format(time.TimeOnly), err)
+	return err
 }
 
 func (s *nodeStore) PutGrant(ctx context.Context, g *broker.Grant) error {

@@ -159,7 +159,7 @@ func (b *Broker) settle(ctx context.Context, d DueRefresh, c *Credential, err er
 		b.log.LogAttrs(ctx, slog.LevelWarn, "a renewal in the background came to nothing",
 			slog.String("connection", string(d.Connection)), slog.String("code", AsError(err).Code))
 		next = now.Add(max(AsError(err).RetryAfter, time.Minute) + spread(time.Minute))
-		if c, err = b.store.Credential(ctx, d.Connection); err != nil || c.isLost() {
+		if c, err = b.store.Credential(ctx, d.Connection); err != nil || c.isLost() || c.RefreshAt.After(now) { // it has been put off
 			return err == nil || errors.Is(err, ErrNotFound)
 		}
 	}
