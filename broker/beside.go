@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"maps"
 	"time"
 )
@@ -95,6 +96,31 @@ func (m *Material) setDetailTime(name string, t time.Time) {
 	if !t.IsZero() {
 		m.Details[name] = NewSecret(cut(t).Format(time.RFC3339Nano))
 	}
+}
+
+// repaired gives what the connection was that is connected again; nil: it is a new one, or nobody asks.
+func (b *Broker) repaired(ctx context.Context, m *making) (*Repaired, error) {
+	if m.reconnect == "" || !m.facts.InstalledLater {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	old, err := b.store.Connection(ctx, m.integration.Environment, m.reconnect)
+	if err != nil {
+		return nil, onConnection(err)
+	}
+	if old.Status == Pending {
+		return nil, nil //nolint:nilnil // nobody has ever connected it
+	}
+	return &Repaired{Config: configValues(old.Config, nil), AuthorizedAt: old.AuthorizedAt}, nil
+}
+
+// refuse ends what an exchange gave that failed afterwards; nil: it gave nothing.
+func (b *Broker) refuse(ctx context.Context, m *making, got *Obtained) error {
+	if got == nil {
+		return nil
+	}
+	m.take(got)
+	b.complete(ctx, m)
+	return b.discard(ctx, m)
 }
 
 // partFailed is what is told of a credential that is good, but for a part of it.

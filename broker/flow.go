@@ -423,31 +423,6 @@ func (b *Broker) finish(ctx context.Context, c *connecting, cb Callback) (*Outco
 	return b.keepObtained(ctx, c)
 }
 
-// repaired gives what the connection was that is connected again; nil: it is a new one, or nobody asks.
-func (b *Broker) repaired(ctx context.Context, m *making) (*Repaired, error) {
-	if m.reconnect == "" || !m.facts.InstalledLater {
-		return nil, nil //nolint:nilnil // there is none
-	}
-	old, err := b.store.Connection(ctx, m.integration.Environment, m.reconnect)
-	if err != nil {
-		return nil, onConnection(err)
-	}
-	if old.Status == Pending {
-		return nil, nil //nolint:nilnil // nobody has ever connected it
-	}
-	return &Repaired{Config: configValues(old.Config, nil), AuthorizedAt: old.AuthorizedAt}, nil
-}
-
-// refuse ends what an exchange gave that failed afterwards; nil: it gave nothing.
-func (b *Broker) refuse(ctx context.Context, m *making, got *Obtained) error {
-	if got == nil {
-		return nil
-	}
-	m.take(got)
-	b.complete(ctx, m)
-	return b.discard(ctx, m)
-}
-
 // codeIn gives the code of the provider's answer.
 func codeIn(q url.Values, f *Facts, s flowSecrets) (string, error) {
 	if s.Token != "" {
