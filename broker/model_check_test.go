@@ -11,14 +11,14 @@ import (
 
 // history is what has happened, as somebody would know it who sees everything.
 type history struct {
-	grants, tokens int
-	families       map[string]*grantFamily // by refresh token, spent ones included
-	presented      map[string][]*presentation
-	revoked        map[string]bool // refresh tokens that the provider was asked to end
-	conns          map[broker.ConnectionID]*modelConn
-	order          []*modelConn
-	durable        map[string]durable // by access token
-	stats          modelStats
+	grants    int
+	families  map[string]*grantFamily // by refresh token, spent ones included
+	presented map[string][]*presentation
+	revoked   map[string]bool // refresh tokens that the provider was asked to end
+	conns     map[broker.ConnectionID]*modelConn
+	order     []*modelConn
+	durable   map[string]durable // by access token
+	stats     modelStats
 }
 
 func newHistory() history {

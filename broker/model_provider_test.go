@@ -11,6 +11,7 @@ import (
 // grantFamily is a grant as the provider sees it: a line of refresh tokens, each of which is spent by its use.
 type grantFamily struct {
 	name    string
+	tokens  int    // given so far; grants are used at the same moment, so each counts for itself
 	current string // the refresh token that is not spent
 	access  string // the latest
 	expires time.Time
@@ -140,16 +141,16 @@ func (w *world) issue() *broker.Material {
 
 // next gives a grant's next tokens; the caller holds the lock.
 func (w *world) next(f *grantFamily) *broker.Material {
-	w.history.tokens++
-	f.current = fmt.Sprintf("refresh-token-%s-%04d", f.name, w.history.tokens)
+	f.tokens++
+	f.current = fmt.Sprintf("refresh-token-%s-%04d", f.name, f.tokens)
 	w.history.families[f.current] = f
 	return w.give(f)
 }
 
 // give gives a new access token with a grant's current refresh token; the caller holds the lock.
 func (w *world) give(f *grantFamily) *broker.Material {
-	w.history.tokens++
-	f.access, f.expires = fmt.Sprintf("access-token-%s-%04d", f.name, w.history.tokens), time.Now().Add(w.life)
+	f.tokens++
+	f.access, f.expires = fmt.Sprintf("access-token-%s-%04d", f.name, f.tokens), time.Now().Add(w.life)
 	return &broker.Material{
 		Type: "OAUTH2", Access: broker.NewSecret(f.access), Refresh: broker.NewSecret(f.current), ExpiresAt: f.expires,
 		Scopes: []string{"read"},
