@@ -82,13 +82,13 @@ func (s *storm) rage() {
 	ctx, cancel := context.WithCancel(s.t.Context())
 	var callers sync.WaitGroup
 	for n := range stormCallers {
-		callers.Go(func() { s.call(ctx, rand.New(rand.NewPCG(*faultsSeed, uint64(n)))) }) //nolint:gosec // a test's dice
+		callers.Go(func() { s.call(ctx, rand.New(rand.NewPCG(*faultsSeed, uint64(n)))) })
 	}
 	for i := range stormConnections {
 		callers.Go(func() { s.write(ctx, i) })
 	}
 	s.calm()
-	s.breakThings(rand.New(rand.NewPCG(*faultsSeed, 1<<32))) //nolint:gosec // a test's dice
+	s.breakThings(rand.New(rand.NewPCG(*faultsSeed, 1<<32)))
 	cancel()
 	callers.Wait()
 	s.provider.Set(func(k *providertest.Knobs) { k.HangUp, k.Status, k.Slow = false, 0, 0 })
@@ -147,7 +147,7 @@ func (s *storm) call(ctx context.Context, r *rand.Rand) {
 func (s *storm) write(ctx context.Context, connection int) {
 	id := connectionName(connection)
 	last, _ := s.promised.Load(id)
-	r := rand.New(rand.NewPCG(*faultsSeed, uint64(connection)<<33)) //nolint:gosec // a test's dice
+	r := rand.New(rand.NewPCG(*faultsSeed, uint64(connection)<<33))
 	for n := int64(1); ctx.Err() == nil; n++ {
 		p := s.node(r)
 		if p == nil {
