@@ -3,9 +3,14 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,8 +43,11 @@ func nodes(t *testing.T, provider *providertest.Server, n int) []*process {
 func TestTwoNodesShareADatabase(t *testing.T) {
 	provider := providertest.New(t, providertest.Knobs{Rotate: true, Slow: 10 * time.Millisecond})
 	both := nodes(t, provider, 2)
+	for _, p := range both { // at the same moment, on an empty database
+		p.launch()
+	}
 	for _, p := range both {
-		p.start()
+		p.await()
 	}
 	const n = 5
 	for i := range n {
@@ -86,5 +94,37 @@ func TestTwoNodesShareADatabase(t *testing.T) {
 	}
 	if counts := provider.Counts(); counts.Reuses != 0 || counts.FamiliesRevoked != 0 {
 		t.Errorf("a spent refresh token came back: %+v", counts)
+	}
+}
+
+// A sign-in goes from page to page, each on the next node: what one began another can finish.
+func TestASignInGoesOverAllNodes(t *testing.T) {
+	provider := providertest.New(t, providertest.Knobs{})
+	all := nodes(t, provider, 3)
+	var turn atomic.Int64
+	balancer := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		next, err := url.Parse(all[turn.Add(1)%3].url())
+		if err != nil {
+			t.Error(err)
+		}
+		r.SetURL(next)
+		r.Out.Host = r.In.Host
+	}})
+	defer balancer.Close()
+	for _, p := range all {
+		p.env = append(p.env, "COATCHECK_PUBLIC_URL="+strings.Replace(balancer.URL, "127.0.0.1", "localhost", 1))
+		p.start()
+	}
+	id, err := all[0].connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if turn.Load() < 3 {
+		t.Errorf("only %d requests went over the balancer", turn.Load())
+	}
+	for i, p := range all {
+		if token, a, err := p.token(t.Context(), id, false); err != nil || !provider.Good(token) {
+			t.Errorf("node %d: %v, %v", i, a, err)
+		}
 	}
 }

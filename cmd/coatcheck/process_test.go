@@ -113,6 +113,13 @@ func (p *process) url() string { return "http://" + p.addr }
 // start starts the process and waits until it answers.
 func (p *process) start() {
 	p.t.Helper()
+	p.launch()
+	p.await()
+}
+
+// launch starts the process.
+func (p *process) launch() {
+	p.t.Helper()
 	bin, err := exec.LookPath("coatcheck")
 	if err != nil {
 		p.t.Fatal(err)
@@ -127,6 +134,11 @@ func (p *process) start() {
 	p.cmd = cmd
 	p.mu.Unlock()
 	p.t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+}
+
+// await waits until the process answers.
+func (p *process) await() {
+	p.t.Helper()
 	ctx, cancel := context.WithTimeout(p.t.Context(), 20*time.Second)
 	defer cancel()
 	for {
