@@ -120,7 +120,7 @@ func (w *world) present(n *modelNode, op, token string) *presentation {
 		case err != nil:
 			breach = fmt.Sprintf("%s presents a token of %s: %v", n.name, conn.name, err)
 		case c.LeaseOwner != owner || time.Until(c.LeaseUntil) < 20*time.Second:
-			breach = fmt.Sprintf("%s presents a token of %s, of which %q has a lease until %s", n.name, conn.name, c.LeaseOwner, c.LeaseUntil)
+			breach = fmt.Sprintf("%s presents a token of %s, and has no lease or not for long enough", n.name, conn.name)
 		case !insists && had.Failures > 0 && (had.RefreshAt.IsZero() || had.RefreshAt.After(time.Now())):
 			breach = fmt.Sprintf("%s presents a token of %s although its last failure forbids it", n.name, conn.name)
 		}

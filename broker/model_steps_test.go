@@ -320,7 +320,9 @@ func (w *world) settle() {
 		}
 	}
 	w.calm(w.longEnough())
-	w.calm(w.longEnough()) // of a grant that was lost just before the background put it off, that is noticed in the next attempt
+	if w.isPutOff() {
+		w.calm(w.longEnough())
+	}
 	if !w.sound() {
 		return
 	}
@@ -339,6 +341,17 @@ func (w *world) longEnough() time.Duration {
 		}
 	}
 	return time.Until(end)
+}
+
+// isPutOff reports whether the background has put off a grant that had just been lost: the next attempt notices that.
+func (w *world) isPutOff() bool {
+	for _, conn := range w.history.order {
+		c, err := w.truth.Credential(w.t.Context(), conn.id)
+		if err == nil && conn.family.ended != "" && !c.RefreshAt.IsZero() {
+			return true
+		}
+	}
+	return false
 }
 
 // checkEnd checks a connection at the end of a run.

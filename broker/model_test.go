@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"slices"
@@ -8,12 +9,15 @@ import (
 	"testing"
 )
 
-// ordinaryRuns is how many runs an ordinary test makes: a few seconds' worth.
-const ordinaryRuns = 24
+// modelSeeds is within how many runs the model meets everything that it is about, and finds each of the mutants.
+const modelSeeds = 24
+
+// ordinaryRuns is how many runs an ordinary test makes, a few seconds' worth, and repeatedRuns how many it makes twice.
+var ordinaryRuns, repeatedRuns = uint64(modelSeeds), uint64(4)
 
 var (
 	modelSeed = flag.Uint64("model.seed", 0, "make this one run of the model test, and print it whole if it fails")
-	modelRuns = flag.Uint64("model.runs", ordinaryRuns, "make so many runs in the model test")
+	modelRuns = flag.Uint64("model.runs", 0, "make so many runs in the model test; 0: a few seconds' worth")
 )
 
 // report tells of a run in which a rule was broken.
@@ -44,16 +48,17 @@ func TestModelOfRenewals(t *testing.T) {
 		return
 	}
 	var all modelStats
-	for seed := uint64(1); seed <= *modelRuns; seed++ {
+	runs := cmp.Or(*modelRuns, ordinaryRuns)
+	for seed := uint64(1); seed <= runs; seed++ {
 		o := runModel(t, base, seed, mutant{})
 		if o.broken != "" {
 			t.Fatal(o.report(seed, 60))
 		}
 		all.add(&o.stats)
 	}
-	t.Logf("seeds 1 to %d: %+v", *modelRuns, all)
+	t.Logf("seeds 1 to %d: %+v", runs, all)
 	met := min(all.presented, all.cut, all.repeated, all.committed, all.served, all.ended, all.lost, all.outcomeLost, all.refusedLease, all.refusedClient)
-	if *modelRuns >= ordinaryRuns && met == 0 {
+	if runs >= modelSeeds && met == 0 {
 		t.Error("these runs do not meet all that they are about")
 	}
 }
@@ -70,7 +75,7 @@ func (s *modelStats) add(x *modelStats) {
 // A seed makes the same run each time.
 func TestASeedMakesTheSameRun(t *testing.T) {
 	base := newModelBase(t)
-	for seed := uint64(1); seed <= 4; seed++ {
+	for seed := uint64(1); seed <= repeatedRuns; seed++ {
 		first, second := runModel(t, base, seed, mutant{}), runModel(t, base, seed, mutant{})
 		if !slices.Equal(first.trace, second.trace) {
 			for i := range min(len(first.trace), len(second.trace)) {
