@@ -19,6 +19,15 @@ type among struct {
 	broker.Store
 	refused *atomic.Int64 // leases that another node had
 	stale   *atomic.Pointer[broker.DueRefresh]
+	full    *atomic.Bool // it takes no new tokens
+}
+
+// SwapCredential fails while the store is full.
+func (s among) SwapCredential(ctx context.Context, swap *broker.Swap) error {
+	if s.full.Load() {
+		return broker.ErrStorageUnavailable
+	}
+	return s.Store.SwapCredential(ctx, swap)
 }
 
 // DueRefreshes may list what another node has leased since.
@@ -85,7 +94,7 @@ func twoNodes(t *testing.T, options ...func(*rig)) (a, b *rig) {
 	t.Helper()
 	a = newRig(t, append(options, func(r *rig) {
 		r.wrap = func(s broker.Store) broker.Store {
-			return among{s, new(atomic.Int64), new(atomic.Pointer[broker.DueRefresh])}
+			return among{s, new(atomic.Int64), new(atomic.Pointer[broker.DueRefresh]), new(atomic.Bool)}
 		}
 	})...)
 	b = new(rig)
@@ -220,5 +229,33 @@ func TestOneConnectionOfTheAppsOwnOnTwoNodes(t *testing.T) {
 		if got := <-results; got != first || got.err != nil {
 			t.Errorf("%+v and %+v", first, got)
 		}
+	}
+}
+
+// A node that holds new tokens, because the store took none for longer than a lease lasts, gets time to store them before
+// another one asks with the old ones.
+func TestATokenThatIsHeldIsNotAskedForAgainElsewhere(t *testing.T) {
+	a, b := twoNodes(t)
+	ref := a.imported("k", time.Hour)
+	full := a.store.(among).full
+	full.Store(true)
+	done := make(chan error, 2)
+	renew := func(r *rig) {
+		_, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{ForceRefresh: true})
+		done <- err
+	}
+	go renew(a)
+	waitFor(t, func() bool { n, _ := a.provider.count(); return n == 1 })
+	a.clock.advance(2 * time.Minute) // the lease is over, and nobody knows what came of it
+	go renew(b)
+	waitFor(t, func() bool { _, c := b.stored(ref); return c.Fence == 2 })
+	full.Store(false)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if n, reused := a.provider.count(); n != 1 || reused != 0 {
+		t.Errorf("%d requests, %d with a spent token", n, reused)
 	}
 }

@@ -177,6 +177,11 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 		return c, nil
 	}
 	doubtful := !c.AttemptAt.IsZero()
+	if doubtful && b.shared != nil {
+		if c, err = b.inherit(ctx, r, c); err != nil || c.LeaseOwner != b.owner {
+			return c, err
+		}
+	}
 	if b.satisfies(t, c, r) {
 		return c, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt)
 	}
@@ -316,6 +321,29 @@ func (b *Broker) lease(ctx context.Context, t *target, r renewal) (*Credential, 
 		case <-ctx.Done():
 			return nil, ErrRefreshTimeout.Because(ctx.Err())
 		}
+	}
+}
+
+// heldPause is how long whoever holds tokens that the store did not take waits at most before trying again.
+const heldPause = 5 * time.Second
+
+// inherited is how long another node that has tokens which the store did not take may need to store them, once it can.
+const inherited = heldPause + time.Second
+
+// inherit waits before an attempt is repeated that another node left without an outcome: that node may live, and hold the
+// new tokens, if the store took no writes for longer than its lease. To ask again then would spend the old one twice.
+func (b *Broker) inherit(ctx context.Context, r renewal, c *Credential) (*Credential, error) {
+	timer := time.NewTimer(inherited)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		now, err := b.store.Credential(ctx, r.connection)
+		if err == nil && now.LeaseOwner == b.owner {
+			now.AttemptAt = c.AttemptAt // the mark is ours by now
+		}
+		return now, err
+	case <-b.stopping:
+		return nil, errors.Join(errStopping, b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
 	}
 }
 
