@@ -2,7 +2,9 @@ package integrations
 
 import (
 	"errors"
+	"maps"
 	"net/http"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -65,12 +67,12 @@ func (a *api) carry(w http.ResponseWriter, r *http.Request, e kit.Errand) error 
 // header reads the headers of a call.
 func (b *callBody) header() (http.Header, error) {
 	out := make(http.Header, len(b.Headers)+1)
-	for name, value := range b.Headers {
+	for _, name := range slices.Sorted(maps.Keys(b.Headers)) { // so that the same is refused each time
 		key := http.CanonicalHeaderKey(name)
 		if _, twice := out[key]; twice {
 			return nil, broker.ErrInvalidRequest.On("headers." + name).Saying("a header is named twice")
 		}
-		out[key] = []string{value}
+		out[key] = []string{b.Headers[name]}
 	}
 	return out, nil
 }
