@@ -62,7 +62,7 @@ lint: toolchain $(GOLANGCI_LINT) $(TEMPL) ## golangci-lint, and the format of th
 
 .PHONY: test
 test: toolchain setup ## every test, with the race detector; first installs what the tests need
-	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(TESTFLAGS) ./...
 
 .PHONY: soak
 soak: toolchain ## the fault tests and the model of renewals, for SOAK (10m) each
