@@ -31,14 +31,17 @@ func (b *Broker) listen(ctx context.Context) error {
 // hear tells whoever waits for the flow what has become of it. The node where it began could not know who waits here, so
 // whether they may hear of it is decided now.
 func (b *Broker) hear(ctx context.Context, f *Flow) error {
+	refused, err := b.mayHear(ctx, f)
+	if err != nil {
+		return err
+	}
+	if refused != nil {
+		b.waiting.tell(f.Channel, FlowEnd{Err: AsError(refused)}) // and nothing of the flow
+		return nil
+	}
 	end := FlowEnd{Connection: f.Key}
 	if i, ok := b.snapshot.Load().integrations[f.Integration]; ok {
 		end.Integration = i.Key
-	}
-	if err := b.mayHear(ctx, f); err != nil {
-		end.Err = AsError(err)
-		b.waiting.tell(f.Channel, end)
-		return nil
 	}
 	switch f.Status {
 	case FlowSucceeded:
@@ -58,20 +61,24 @@ func (b *Broker) hear(ctx context.Context, f *Flow) error {
 	return nil
 }
 
-// mayHear claims the flow for whoever waits for it, as its beginning does on one node.
-func (b *Broker) mayHear(ctx context.Context, f *Flow) error {
+// mayHear claims the flow for whoever waits for it, as its beginning does on one node. refused says why they may not hear of
+// it; while err keeps that from being known, nothing is told.
+func (b *Broker) mayHear(ctx context.Context, f *Flow) (refused, err error) {
+	if f.Session == "" {
+		return nil, nil
+	}
 	env, ok := b.snapshot.Load().environments[f.Environment]
-	if f.Session == "" || !ok {
-		return nil
+	if !ok {
+		return ErrSessionInvalid, nil
 	}
 	s, err := b.store.Session(ctx, f.Session)
 	if errors.Is(err, ErrNotFound) {
-		s, err = &Session{}, nil // what the environment allows still counts
+		return ErrSessionInvalid, nil // with it went the list of pages that may hear
 	}
 	if err != nil {
-		return nil //nolint:nilerr // it is looked at again in a second
+		return nil, err
 	}
-	return b.waiting.claim(f.Channel, f.Session, func(origin string) bool { return b.PageAllowed(origin, env, s) })
+	return b.waiting.claim(f.Channel, f.Session, func(origin string) bool { return b.PageAllowed(origin, env, s) }), nil
 }
 
 // declaredError is the error of that code, as far as one is known.

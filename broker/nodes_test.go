@@ -20,6 +20,17 @@ type among struct {
 	refused *atomic.Int64 // leases that another node had
 	stale   *atomic.Pointer[broker.DueRefresh]
 	full    *atomic.Bool // it takes no new tokens
+	blind   *atomic.Bool // it finds no sessions
+	looks   *atomic.Int64
+}
+
+// Session fails while the store is blind.
+func (s among) Session(ctx context.Context, id broker.SessionID) (*broker.Session, error) {
+	s.looks.Add(1)
+	if s.blind.Load() {
+		return nil, broker.ErrStorageUnavailable
+	}
+	return s.Store.Session(ctx, id)
 }
 
 // SwapCredential fails while the store is full.
@@ -94,7 +105,7 @@ func twoNodes(t *testing.T, options ...func(*rig)) (a, b *rig) {
 	t.Helper()
 	a = newRig(t, append(options, func(r *rig) {
 		r.wrap = func(s broker.Store) broker.Store {
-			return among{s, new(atomic.Int64), new(atomic.Pointer[broker.DueRefresh]), new(atomic.Bool)}
+			return among{s, new(atomic.Int64), new(atomic.Pointer[broker.DueRefresh]), new(atomic.Bool), new(atomic.Bool), new(atomic.Int64)}
 		}
 	})...)
 	b = new(rig)
@@ -202,6 +213,10 @@ func TestASignInThatEndsOnAnotherNodeIsHeardOf(t *testing.T) {
 			}
 			end := <-ends
 			switch {
+			case test.origin != "https://app.example.com":
+				if !errors.Is(end.Err, test.want) || end.Integration != "" || end.Connection != "" {
+					t.Errorf("heard %+v", end)
+				}
 			case test.want != nil && !errors.Is(end.Err, test.want), test.want == nil && end.Err != nil, end.Integration != "one":
 				t.Errorf("heard %+v", end)
 			case test.want == nil && end.Connection != o.Key:
@@ -257,5 +272,32 @@ func TestATokenThatIsHeldIsNotAskedForAgainElsewhere(t *testing.T) {
 	}
 	if n, reused := a.provider.count(); n != 1 || reused != 0 {
 		t.Errorf("%d requests, %d with a spent token", n, reused)
+	}
+}
+
+// As long as it is not known which pages may hear of a sign-in, none does.
+func TestNothingIsToldWhileASessionCannotBeRead(t *testing.T) {
+	a, b := twoNodes(t, func(r *rig) { r.origins = []string{"https://app.example.com"} })
+	store := a.store.(among)
+	store.blind.Store(true)
+	channel := broker.NewChannel()
+	ends, stop := a.broker.Await(channel, "https://evil.example.com")
+	defer stop()
+	who, _ := b.session(broker.SessionInput{})
+	s, err := b.broker.StartFlow(t.Context(), who, "one", broker.ConnectInput{Channel: channel})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.broker.FinishFlow(t.Context(), broker.Callback{Query: url.Values{"state": {s.State}, "code": {"code"}}, Browser: s.Browser}); err != nil {
+		t.Fatal(err)
+	}
+	a.run()
+	waitFor(t, func() bool { return store.looks.Load() >= 2 })
+	if len(ends) != 0 {
+		t.Fatalf("heard %+v", <-ends)
+	}
+	store.blind.Store(false)
+	if end := <-ends; !errors.Is(end.Err, broker.ErrOriginRefused) {
+		t.Errorf("heard %+v", end)
 	}
 }
