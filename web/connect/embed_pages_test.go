@@ -320,7 +320,6 @@ func TestBrowserFramesRefuseOtherSessions(t *testing.T) {
 	c := newEmbedCase(t, func(own string) []string { return []string{own, app} })
 	_, c.token = c.site.session(t, broker.SessionInput{AllowedOrigins: []string{app}})
 	page, frame := c.open(t, startChromium(t))
-	tells(t, page, "ready")
 	until(t, func() bool {
 		at, err := chromedp.Run(frame, chromedp.Evaluate[string]("location.href"))
 		return err == nil && strings.HasPrefix(at, "chrome-error:")

@@ -18,7 +18,7 @@ import (
 )
 
 // hostPage is an app's page that embeds the Connect UI as the Nango client's openConnectUI does: a frame without a token,
-// which asks for it by a message. It writes down what it is told.
+// which asks for it by a message, and gets it when the test says so. It writes down what it is told.
 var hostPage = template.Must(template.New("host").Parse(`<!doctype html><html lang="en"><title>App</title>
 <h1>My notes</h1><p>What the app itself shows.</p><button id="open">Connect</button><ol id="told"></ol>
 <script>
@@ -31,13 +31,14 @@ document.getElementById("open").addEventListener("click", () => {
   frame.id = "connect-ui";
   frame.allow = "clipboard-write";
   frame.style = "position:fixed;z-index:9999;inset:0;width:100vw;height:100vh;border:0;background:transparent";
+  frame.addEventListener("load", () => { frame.dataset.loaded = "yes"; });
+  window.hand = () => frame.contentWindow.postMessage({type: "session_token", sessionToken: {{.Token}}}, "*");
   addEventListener("message", (e) => {
     if (e.origin !== at.origin || !e.data.type) return;
     const li = document.createElement("li");
     li.textContent = JSON.stringify(e.data);
     li.dataset.type = e.data.type;
     document.getElementById("told").append(li);
-    if (e.data.type === "ready") frame.contentWindow.postMessage({type: "session_token", sessionToken: {{.Token}}}, "*");
     if (e.data.type === "close") frame.remove();
   });
   document.body.append(frame);
@@ -71,12 +72,22 @@ func newEmbedCase(t *testing.T, allowed func(app string) []string) *embedCase {
 // named allows the app's own origin.
 func named(app string) []string { return []string{app} }
 
-// open clicks the app's button and gives the app's page and the frame in it.
+// open goes to the app's page, clicks its button, and gives the page and the frame in it.
 func (c *embedCase) open(t *testing.T, browser context.Context) (app, frame context.Context) {
 	t.Helper()
 	app = tab(t, browser)
-	must(t, chromedp.Do(app, chromedp.Navigate(byName(c.app)), chromedp.Click(chromedp.CSS("#open"))))
-	return app, attach(t, app, "iframe", c.site.server.URL)
+	return app, c.embed(t, app)
+}
+
+// embed does so in a tab that there is. The frame gets its token after the debugger has joined it: chromedp reads a
+// document that changes at that moment without its lock.
+func (c *embedCase) embed(t *testing.T, app context.Context) (frame context.Context) {
+	t.Helper()
+	must(t, chromedp.Do(app, chromedp.Navigate(byName(c.app)), chromedp.Click(chromedp.CSS("#open")),
+		chromedp.WaitReady(chromedp.CSS("#told li[data-type=ready]")), chromedp.WaitReady(chromedp.CSS("#connect-ui[data-loaded]"))))
+	frame = attach(t, app, "iframe", c.site.server.URL)
+	must(t, chromedp.Do(app, chromedp.Evaluate[chromedp.Void]("hand()")))
+	return frame
 }
 
 // attach gives the target of that type whose address begins so, once there is one.
@@ -334,8 +345,7 @@ func TestBrowserEmbeddedClosing(t *testing.T) {
 			closing(t, frame, chromedp.Click(chromedp.CSS("[data-go]")))
 			tells(t, app, "close")
 			must(t, chromedp.Do(app, chromedp.WaitNotPresent(chromedp.CSS("#connect-ui"))))
-			must(t, chromedp.Do(app, chromedp.Navigate(byName(c.app)), chromedp.Click(chromedp.CSS("#open"))))
-			frame = attach(t, app, "iframe", c.site.server.URL)
+			frame = c.embed(t, app)
 			_, err := chromedp.Run(frame, waitTitle("Connect to Fieldnotes"))
 			must(t, err)
 			closing(t, frame, act)
