@@ -60,9 +60,13 @@ lint: toolchain $(GOLANGCI_LINT) $(TEMPL) ## golangci-lint, and the format of th
 	$(GOLANGCI_LINT) run ./...
 	$(TEMPL_FMT) -fail web
 
+# What the APIs promise holds on either database.
+APIS := $(addprefix ./web/api/,nango connections integrations popup)
+
 .PHONY: test
 test: toolchain setup ## every test, with the race detector; first installs what the tests need
 	CGO_ENABLED=1 $(GO) test -race -timeout 20m $(TESTFLAGS) ./...
+	COATCHECK_TEST_DATABASE=postgres CGO_ENABLED=1 $(GO) test -race -timeout 20m $(TESTFLAGS) $(APIS)
 
 .PHONY: soak
 soak: toolchain ## the fault tests and the model of renewals, for SOAK (10m) each

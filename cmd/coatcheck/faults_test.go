@@ -70,16 +70,7 @@ func stormProvider(t *testing.T) *providertest.Server {
 
 func (s *storm) rage() {
 	s.down = make(map[*process]bool)
-	for _, p := range s.nodes {
-		p.start()
-	}
-	for i := range stormConnections {
-		a, err := s.nodes[i%len(s.nodes)].importToken(s.t.Context(), connectionName(i), time.Now().Add(time.Hour))
-		if err != nil || a.status != http.StatusCreated {
-			s.t.Fatal(a, err)
-		}
-		s.promised.Store(connectionName(i), new(atomic.Int64))
-	}
+	s.fill()
 	ctx, cancel := context.WithCancel(s.t.Context())
 	var callers sync.WaitGroup
 	for n := range stormCallers {

@@ -21,7 +21,12 @@ import (
 // nodes are processes on one PostgreSQL database, each with a data directory of its own and all with one identity.
 func nodes(t *testing.T, provider *providertest.Server, n int) []*process {
 	t.Helper()
-	address, identity := postgrestest.New(t), filepath.Join(t.TempDir(), "identity.txt")
+	return nodesOn(t, provider, n, postgrestest.New(t))
+}
+
+func nodesOn(t *testing.T, provider *providertest.Server, n int, address string) []*process {
+	t.Helper()
+	identity := filepath.Join(t.TempDir(), "identity.txt")
 	bin, err := exec.LookPath("coatcheck")
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"os/user"
 	"strconv"
+	"sync"
 	"syscall"
 )
 
@@ -32,23 +33,34 @@ rm -rf "$dir"
 // logName is what the program wrote, in its directory.
 const logName = "log"
 
-// pipes are held open as long as the process lives.
-var pipes []io.Closer
+// pipes are held open as long as the process lives: one that is collected is closed.
+var pipes held
 
-// guarded starts a program that is sent a signal when this process ends, and whose directory is removed then.
-func guarded(dir string, as *syscall.SysProcAttr, signal, program string, args ...string) error {
+type held struct {
+	mu  sync.Mutex
+	all []io.Closer
+}
+
+func (h *held) hold(c io.Closer) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.all = append(h.all, c)
+}
+
+// guarded starts a program that is sent a signal when end is closed or this process ends, and whose directory is removed then.
+func guarded(dir string, as *syscall.SysProcAttr, signal, program string, args ...string) (end io.Closer, err error) {
 	sh := append([]string{"-c", script, "sh", dir, signal, program}, args...)
 	c := exec.CommandContext(context.Background(), "/bin/sh", sh...) //nolint:gosec // programs of the machine's
 	c.Dir, c.SysProcAttr = dir, as
 	pipe, err := c.StdinPipe()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	pipes = append(pipes, pipe)
 	if err := c.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", program, err)
+		return nil, fmt.Errorf("start %s: %w", program, err)
 	}
-	return nil
+	pipes.hold(pipe)
+	return pipe, nil
 }
 
 // workplace makes a directory for a program, and says whom it runs as.

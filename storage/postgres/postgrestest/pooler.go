@@ -5,11 +5,9 @@ package postgrestest
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"sync"
 )
 
@@ -62,12 +60,12 @@ var pooler = sync.OnceValues(func() (string, error) {
 	if err := os.WriteFile(conf, fmt.Appendf(nil, pooling, s.port, port), 0o644); err != nil { //nolint:gosec // the program is another user's
 		return "", err
 	}
-	if err := guarded(dir, as, "TERM", program, conf); err != nil {
+	if _, err := guarded(dir, as, "TERM", program, conf); err != nil {
 		return "", err
 	}
 	c, err := answered(dir, addressOf(port, "postgres"))
 	if err != nil {
 		return "", err
 	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), c.Close(context.Background())
+	return hostOf(port), c.Close(context.Background())
 })

@@ -7,7 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"io"
 	"net/url"
 	"os"
 	"os/exec"
@@ -50,34 +50,42 @@ func startServer() (*server, error) {
 	if bin == "" {
 		return nil, missingError("PostgreSQL")
 	}
-	dir, as, err := workplace("coatcheck-postgres-")
+	s := new(server)
+	dir, _, err := s.launch(bin)
 	if err != nil {
 		return nil, err
+	}
+	s.conn, err = answered(dir, s.address("postgres"))
+	return s, err
+}
+
+// launch makes the server and starts it, in a directory of its own. It ends as in a power cut when end is closed, or this
+// process has ended.
+func (s *server) launch(bin string) (dir string, end io.Closer, err error) {
+	dir, as, err := workplace("coatcheck-postgres-")
+	if err != nil {
+		return "", nil, err
 	}
 	data := filepath.Join(dir, "data")
 	initdb := exec.CommandContext(context.Background(), filepath.Join(bin, "initdb"), //nolint:gosec // a program of the machine's
 		"-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync", "--no-instructions")
 	initdb.Dir, initdb.SysProcAttr = dir, as
 	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out)), os.RemoveAll(dir))
+		return "", nil, errors.Join(fmt.Errorf("initdb: %w: %s", err, bytes.TrimSpace(out)), os.RemoveAll(dir))
 	}
-	s := new(server)
 	if s.port, err = freePort(); err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	conf, err := os.OpenFile(filepath.Join(data, "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
 	_, err = fmt.Fprintf(conf, settings, dir, s.port)
 	if err := errors.Join(err, conf.Close()); err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	if err := guarded(dir, as, "QUIT", filepath.Join(bin, "postgres"), "-D", data); err != nil {
-		return nil, err
-	}
-	s.conn, err = answered(dir, s.address("postgres"))
-	return s, err
+	end, err = guarded(dir, as, "QUIT", filepath.Join(bin, "postgres"), "-D", data)
+	return dir, end, err
 }
 
 // programs finds the directory of initdb and postgres: those of the newest version where Debian puts them, or what is on
@@ -108,7 +116,7 @@ func (s *server) address(database string) string { return addressOf(s.port, data
 
 func addressOf(port int, database string) string {
 	return (&url.URL{
-		Scheme: "postgres", User: url.User("postgres"), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), Path: "/" + database,
+		Scheme: "postgres", User: url.User("postgres"), Host: hostOf(port), Path: "/" + database,
 		RawQuery: "sslmode=disable",
 	}).String()
 }
