@@ -72,6 +72,7 @@ type Broker struct {
 	rejections *otter.Cache[ConnectionID, int64] // versions that an API refused lately
 	work       crew                              // what must finish before the process may end
 	wake       chan struct{}                     // the scheduler should look again
+	news       chan struct{}                     // another process has written
 	outbox     outbox
 	stopping   chan struct{} // closed when no new work is to be begun
 	stopOnce   sync.Once
@@ -98,6 +99,7 @@ func New(ctx context.Context, c Config) (*Broker, error) {
 		reads:    newReadLog(),
 		fetches:  newFetches(),
 		wake:     make(chan struct{}, 1),
+		news:     make(chan struct{}, 1),
 		outbox:   outbox{wake: make(chan struct{}, 1), runners: make(map[string]int)},
 		stopping: make(chan struct{}),
 		workers:  orDefault(c.RefreshConcurrency, 64),

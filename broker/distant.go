@@ -4,11 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"time"
 )
-
-// listenEvery is how often somebody who waits here hears of a flow that came to its end on another node.
-const listenEvery = time.Second
 
 // listen tells those who wait on this node of flows that began and ended on others.
 func (b *Broker) listen(ctx context.Context) error {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -58,10 +59,39 @@ var mutants = []mutant{
 		store: func(_ *world, _ *modelNode, s broker.Store) broker.Store { return blameAll{s} },
 	},
 	{
+		name: "a ticket that stays as it was", many: true, rule: "was given version",
+		found: 3,
+		store: func(_ *world, _ *modelNode, s broker.Store) broker.Store {
+			return rememberTickets{s, new(sync.Mutex), make(map[string]*broker.Ticket)}
+		},
+	},
+	{
 		name: "a failure that forgets its doubt", rule: "and not that the outcome of an attempt was lost",
 		found: 11,
 		store: func(_ *world, _ *modelNode, s broker.Store) broker.Store { return forgetDoubts{s} },
 	},
+}
+
+// rememberTickets serves each node the ticket that it read first.
+type rememberTickets struct {
+	broker.Store
+	mu   *sync.Mutex
+	seen map[string]*broker.Ticket
+}
+
+func (s rememberTickets) Ticket(ctx context.Context, integration broker.IntegrationID, key string) (*broker.Ticket, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, ok := s.seen[key]; ok {
+		known := *t
+		return &known, nil
+	}
+	t, err := s.Store.Ticket(ctx, integration, key)
+	if err == nil {
+		known := *t
+		s.seen[key] = &known
+	}
+	return t, err
 }
 
 type leaseForAll struct{ broker.Store }
@@ -74,7 +104,7 @@ func (s leaseForAll) LeaseRefresh(ctx context.Context, id broker.ConnectionID, o
 	if c, err = s.Store.Credential(ctx, id); err != nil {
 		return nil, false, err
 	}
-	c.LeaseOwner = owner
+	c.LeaseOwner, c.AttemptAt = owner, time.Time{} // a node that knew of an attempt would look again
 	return c, true, nil
 }
 

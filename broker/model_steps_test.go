@@ -66,17 +66,15 @@ func (w *world) begin(n *modelNode, kind opKind, key string) {
 	})
 }
 
-// newsAfter is how long a node may go on with what another has made outdated. It looks every second.
-const newsAfter = 2 * time.Second
-
-// floorOf gives the versions that a node must know of; the caller holds the lock.
+// floorOf gives the versions that a node must know of: its own that were acknowledged, and those of others at once. The
+// caller holds the lock.
 func (w *world) floorOf(n *modelNode, key string) map[*modelConn]int64 {
 	out := make(map[*modelConn]int64)
 	known := func(c commit) bool {
 		if c.node == n {
 			return c.known
 		}
-		return c.node != nil && time.Since(c.at) >= newsAfter
+		return c.node != nil
 	}
 	for _, conn := range w.history.order {
 		if conn.key != key {
@@ -334,7 +332,7 @@ func (w *world) settle() {
 
 // longEnough is how long it takes until clients that were refused are tried again, back-offs are over and tokens have run out.
 func (w *world) longEnough() time.Duration {
-	end := time.Now().Add(max(7*time.Minute, w.life+time.Minute))
+	end := time.Now().Add(max(8*time.Minute, w.life+time.Minute))
 	for _, conn := range w.history.order {
 		if c, err := w.truth.Credential(w.t.Context(), conn.id); err == nil && c.Failures > 0 && c.RefreshAt.After(end) {
 			end = c.RefreshAt.Add(time.Minute)

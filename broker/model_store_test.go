@@ -25,7 +25,11 @@ func (w *world) storeOf(n *modelNode) broker.Store {
 	if w.mutant.store != nil {
 		s = w.mutant.store(w, n, s)
 	}
-	return &nodeStore{Store: s, n: n}
+	own := &nodeStore{Store: s, n: n}
+	if w.many {
+		return sharedStore{own}
+	}
+	return own
 }
 
 // before parks a call before its effect.

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -22,6 +23,8 @@ type among struct {
 	full    *atomic.Bool // it takes no new tokens
 	blind   *atomic.Bool // it finds no sessions
 	looks   *atomic.Int64
+	watched *atomic.Int64
+	told    chan struct{}
 }
 
 // Session fails while the store is blind.
@@ -94,6 +97,24 @@ func (s among) FlowsByChannel(ctx context.Context, channels [][]byte) (out []*br
 	return out, nil
 }
 
+// Listen hears what the test tells.
+func (s among) Listen(ctx context.Context, heard func()) {
+	for {
+		select {
+		case <-s.told:
+			heard()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// ForeignChanges counts how often it is asked for.
+func (s among) ForeignChanges(ctx context.Context) (int64, error) {
+	s.watched.Add(1)
+	return s.Store.ForeignChanges(ctx)
+}
+
 // DropStaleLeases ends nothing: the other node lives.
 func (among) DropStaleLeases(context.Context) (int, error) { return 0, nil }
 
@@ -105,7 +126,10 @@ func twoNodes(t *testing.T, options ...func(*rig)) (a, b *rig) {
 	t.Helper()
 	a = newRig(t, append(options, func(r *rig) {
 		r.wrap = func(s broker.Store) broker.Store {
-			return among{s, new(atomic.Int64), new(atomic.Pointer[broker.DueRefresh]), new(atomic.Bool), new(atomic.Bool), new(atomic.Int64)}
+			return among{
+				s, new(atomic.Int64), new(atomic.Pointer[broker.DueRefresh]), new(atomic.Bool), new(atomic.Bool), new(atomic.Int64),
+				new(atomic.Int64), make(chan struct{}),
+			}
 		}
 	})...)
 	b = new(rig)
@@ -158,6 +182,25 @@ func TestWhatAnotherNodeWritesCountsAtOnce(t *testing.T) {
 	for _, r := range []*rig{a, b} {
 		if _, err := r.wayOut(ref); !errors.Is(err, broker.ErrNotFound) {
 			t.Errorf("after the deletion: %v", err)
+		}
+	}
+}
+
+// A node that is told of news looks at once: without, a hundred looks would take minutes.
+func TestNewsAreLookedAtWhenTheyCome(t *testing.T) {
+	a, _ := twoNodes(t)
+	a.run()
+	store := a.store.(among)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for range 100 {
+		before := store.watched.Load()
+		store.told <- struct{}{}
+		for store.watched.Load() == before {
+			if ctx.Err() != nil {
+				t.Fatal("it waits for its next look")
+			}
+			runtime.Gosched()
 		}
 	}
 }

@@ -77,6 +77,9 @@ func (b *Broker) renew(ctx context.Context, r renewal) (*Credential, error) {
 			if again && r.why == demanded && notTried(res.Err) {
 				continue // somebody who did not insist had begun it
 			}
+			if !r.background && errors.Is(res.Err, errElsewhere) {
+				continue // the background had begun it, and does not wait for the other node
+			}
 			if res.Err != nil {
 				return nil, res.Err
 			}
@@ -178,8 +181,14 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 	}
 	doubtful := !c.AttemptAt.IsZero()
 	if doubtful && b.shared != nil {
-		if c, err = b.inherit(ctx, r, c); err != nil || c.LeaseOwner != b.owner {
-			return c, err
+		if c, err = b.inherit(ctx, r, c); err != nil {
+			return nil, err
+		}
+		if c.LeaseOwner != b.owner { // there are new tokens, or the lease ended while we waited
+			if b.satisfies(t, c, r) {
+				return c, nil
+			}
+			return b.attempt(ctx, t, r, pass)
 		}
 	}
 	if b.satisfies(t, c, r) {

@@ -11,6 +11,7 @@ import (
 
 // How often the background looks, and how long things are kept.
 const (
+	watchEvery       = time.Second
 	revokeEvery      = 2 * time.Second
 	sweepEvery       = time.Minute
 	interruptedAfter = time.Minute     // a flow without a result for so long was interrupted
@@ -46,7 +47,7 @@ func (b *Broker) background() map[string]func(context.Context) {
 		"flush":  func(ctx context.Context) { b.every(ctx, flushEvery, "write what was read", b.flushReads) },
 	}
 	if b.shared != nil {
-		work["listen"] = func(ctx context.Context) { b.every(ctx, listenEvery, "listen for sign-ins of other nodes", b.listen) }
+		work["listen"] = func(ctx context.Context) { b.shared.Listen(ctx, b.heardNews) }
 	}
 	return work
 }
@@ -108,9 +109,14 @@ func (b *Broker) every(ctx context.Context, interval time.Duration, what string,
 			return
 		case <-tick.C:
 		}
-		if err := work(ctx); err != nil && ctx.Err() == nil {
-			b.log.LogAttrs(ctx, slog.LevelError, "background work failed", slog.String("work", what), slog.Any("error", err))
-		}
+		b.do(ctx, what, work)
+	}
+}
+
+// do does work once.
+func (b *Broker) do(ctx context.Context, what string, work func(context.Context) error) {
+	if err := work(ctx); err != nil && ctx.Err() == nil {
+		b.log.LogAttrs(ctx, slog.LevelError, "background work failed", slog.String("work", what), slog.Any("error", err))
 	}
 }
 

@@ -158,10 +158,14 @@ func (b *Broker) settle(ctx context.Context, d DueRefresh, c *Credential, err er
 	if err != nil {
 		b.log.LogAttrs(ctx, slog.LevelWarn, "a renewal in the background came to nothing",
 			slog.String("connection", string(d.Connection)), slog.String("code", AsError(err).Code))
-		next = now.Add(max(AsError(err).RetryAfter, time.Minute) + spread(time.Minute))
+		pause := max(AsError(err).RetryAfter, time.Minute)
 		if c, err = b.store.Credential(ctx, d.Connection); err != nil || c.isLost() || c.RefreshAt.After(now) { // it has been put off
 			return err == nil || errors.Is(err, ErrNotFound)
 		}
+		if c.Failures > 0 {
+			pause = time.Minute // callers keep to the date of one that has failed, and what stands in the way may go sooner
+		}
+		next = now.Add(pause + spread(time.Minute))
 	}
 	if err := b.store.SetRefreshAt(ctx, d.Connection, c.Version, cut(next)); err != nil {
 		b.log.LogAttrs(ctx, slog.LevelWarn, "a renewal could not be put off", slog.String("connection", string(d.Connection)), slog.Any("error", err))

@@ -221,7 +221,29 @@ func (b *Broker) client(i *Integration) (*Client, error) {
 	return c, nil
 }
 
-// watch notices what other processes write, such as a key that the command line revokes, within a second.
+// watch notices what other processes write, such as a key that the command line revokes, within a second; sooner, if the
+// store tells of it.
 func (b *Broker) watch(ctx context.Context) {
-	b.every(ctx, time.Second, "watch for changes", b.refreshForeign)
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		case <-b.news:
+		}
+		b.do(ctx, "watch for changes", b.refreshForeign)
+		if b.shared != nil {
+			b.do(ctx, "listen for sign-ins of other nodes", b.listen)
+		}
+	}
+}
+
+// heardNews makes watch look at once.
+func (b *Broker) heardNews() {
+	select {
+	case b.news <- struct{}{}:
+	default:
+	}
 }

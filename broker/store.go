@@ -38,6 +38,9 @@ type Shared interface {
 	Standing(ctx context.Context, integration IntegrationID, key string) (Standing, error)
 	// FlowsByChannel finds the flows that have one of the channels.
 	FlowsByChannel(ctx context.Context, channels [][]byte) ([]*Flow, error)
+	// Listen calls heard soon after another process has written what ForeignChanges counts, or has ended a flow, until ctx
+	// ends. It may miss some, and call for nothing: it says when to look, and who has to know looks without it too.
+	Listen(ctx context.Context, heard func())
 }
 
 // Standing is what every write to a connection that a caller could notice changes.

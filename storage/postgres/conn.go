@@ -17,6 +17,7 @@ type conn struct {
 		Query(ctx context.Context, query string, args ...any) (pgx.Rows, error)
 		QueryRow(ctx context.Context, query string, args ...any) pgx.Row
 	}
+	node string // whose it is
 }
 
 // exec runs a statement and gives the number of rows that it changed.

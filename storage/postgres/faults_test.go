@@ -326,3 +326,27 @@ func TestALateCommitIsNoticed(t *testing.T) {
 		t.Errorf("it was %d and is %d", during, after)
 	}
 }
+
+// Whoever listens hears again after the connection was lost, and nothing is left behind in a pooler's sessions.
+func TestListening(t *testing.T) {
+	t.Parallel()
+	o := Options{URL: migrated(t)}
+	a, b := openTest(t, o), openTest(t, o)
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	heard := make(chan struct{}, 100)
+	go a.Listen(ctx, func() { heard <- struct{}{} })
+	<-heard
+	ok(t, b.write(t.Context(), "cut", func(tx *conn) error {
+		_, err := tx.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN%'")
+		return err
+	}))
+	<-heard // of what may have come meanwhile
+	ok(t, b.write(t.Context(), "tell", func(tx *conn) error { return tx.tell() }))
+	<-heard
+	if !postgrestest.HasPooler() {
+		t.Skip("no PgBouncer to listen behind: build/setup.sh installs it")
+	}
+	o.URL = postgrestest.Pooled(t, o.URL)
+	openTest(t, o).Listen(t.Context(), func() { t.Error("it listens behind a pooler") }) // and comes back
+}

@@ -151,6 +151,9 @@ func (d *DB) FailFlow(ctx context.Context, id broker.FlowID, code string, at tim
 		if err != nil || n == 0 {
 			return err
 		}
+		if err := tx.tell(); err != nil {
+			return err
+		}
 		return leave(tx, t)
 	})
 }
@@ -173,8 +176,11 @@ func (d *DB) InterruptedFlows(ctx context.Context, before time.Time) ([]*broker.
 func finishFlow(tx *conn, id broker.FlowID, c *broker.Connection, now any) error {
 	n, err := tx.exec(`UPDATE flows SET status = 'succeeded', connection = $1, ended_at = coalesce($2, `+statementTime+`)
 		WHERE id = $3 AND environment = $4 AND status = 'consumed'`, string(c.ID), now, string(id), string(c.Environment))
-	if err == nil && n == 0 {
+	if err != nil {
+		return err
+	}
+	if n == 0 {
 		return broker.ErrConflict.On("flow")
 	}
-	return err
+	return tx.tell()
 }

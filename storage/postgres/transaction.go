@@ -32,13 +32,13 @@ func (d *DB) begin() {
 	d.writing = pgx.TxOptions{BeginQuery: "BEGIN ISOLATION LEVEL READ COMMITTED" + limits}
 	d.reading = pgx.TxOptions{BeginQuery: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY" + limits}
 	d.telling = d.writing
-	d.telling.CommitQuery = "INSERT INTO changes (xid, node, at) VALUES (pg_current_xact_id(), '" + d.node + "', " + statementTime + "); COMMIT"
+	d.telling.CommitQuery = "INSERT INTO changes (xid, node, at) VALUES (pg_current_xact_id(), '" + d.node + "', " + statementTime + "); NOTIFY " + newsChannel + ", '" + d.node + "'; COMMIT"
 }
 
 // read runs f on a connection, outside of a transaction. Statements see one state of the database each.
 func (d *DB) read(ctx context.Context, doing string, f func(*conn) error) error {
 	return d.repeat(ctx, doing, func(ctx context.Context, c *pgxpool.Conn) error {
-		return f(&conn{ctx: ctx, on: c})
+		return f(&conn{ctx: ctx, on: c, node: d.node})
 	})
 }
 
@@ -72,7 +72,7 @@ func (d *DB) transact(ctx context.Context, doing string, o pgx.TxOptions, f func
 		}
 		// After a commit it does nothing; if it fails, the connection is closed, and the server undoes the rest.
 		defer func() { _ = tx.Rollback(ctx) }()
-		if err := f(&conn{ctx: ctx, on: tx}); err != nil {
+		if err := f(&conn{ctx: ctx, on: tx, node: d.node}); err != nil {
 			return err
 		}
 		return outcome(tx.Commit(ctx))

@@ -109,6 +109,35 @@ var storeTests = map[string]func(*fixture){
 		f.ok(err)
 		f.same(len(got), 0)
 	},
+	"news of the others are heard": func(f *fixture) {
+		s, ok := f.a.(broker.Shared)
+		if !ok {
+			return
+		}
+		ctx, leave := context.WithCancel(f.ctx)
+		heard, ended := make(chan struct{}, 100), make(chan struct{})
+		go func() {
+			defer close(ended)
+			s.Listen(ctx, func() { heard <- struct{}{} })
+		}()
+		hear := func(what string) {
+			select {
+			case <-heard:
+			case <-time.After(10 * time.Second):
+				f.Error("nothing was heard of " + what)
+			}
+		}
+		hear("what came before")
+		f.ok(f.b.SaveEnvironment(f.ctx, f.newEnvironment("prod"), broker.Trail{}))
+		hear("an environment")
+		flow := f.flow("")
+		_, err := f.b.CreateFlow(f.ctx, flow, 10, broker.Trail{})
+		f.ok(err)
+		f.ok(f.b.FailFlow(f.ctx, flow.ID, "access_denied", f.now(), broker.Trail{}))
+		hear("a flow")
+		leave()
+		<-ended
+	},
 	"a caller who has left changes nothing": func(f *fixture) {
 		ctx, leave := context.WithCancel(f.ctx)
 		leave()
