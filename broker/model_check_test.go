@@ -79,8 +79,14 @@ func (w *world) nameOf(id broker.ConnectionID) string {
 	return "new"
 }
 
+// forbids reports whether the last failure keeps a credential from being renewed now.
+func forbids(c *broker.Credential) bool {
+	return c.Failures > 0 && (c.RefreshAt.IsZero() || c.RefreshAt.After(time.Now()))
+}
+
 // present notes that a node sends a token. It may if it holds the lease for long enough, if nobody who is alive knows that the
-// token counted before, or is about to, and if no failure forbids it of which it could read when it had the lease.
+// token counted before, or is about to, and if no failure forbids it of which it could read when it had the lease. One that
+// waits for another node's answer reads again.
 func (w *world) present(n *modelNode, op, token string) *presentation {
 	w.mu.Lock()
 	insists := slices.ContainsFunc(w.ops, func(o *modelOp) bool { return o.name == op && o.kind == opForce })
@@ -121,7 +127,7 @@ func (w *world) present(n *modelNode, op, token string) *presentation {
 			breach = fmt.Sprintf("%s presents a token of %s: %v", n.name, conn.name, err)
 		case c.LeaseOwner != owner || time.Until(c.LeaseUntil) < 20*time.Second:
 			breach = fmt.Sprintf("%s presents a token of %s, and has no lease or not for long enough", n.name, conn.name)
-		case !insists && had.Failures > 0 && (had.RefreshAt.IsZero() || had.RefreshAt.After(time.Now())):
+		case !insists && forbids(&had) && forbids(c):
 			breach = fmt.Sprintf("%s presents a token of %s although its last failure forbids it", n.name, conn.name)
 		}
 	}
