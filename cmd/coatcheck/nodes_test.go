@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/coder/websocket"
 
 	"github.com/coatcheck/coatcheck/providers/providertest"
 	"github.com/coatcheck/coatcheck/storage/postgres/postgrestest"
@@ -102,11 +105,10 @@ func TestTwoNodesShareADatabase(t *testing.T) {
 	}
 }
 
-// A sign-in goes from page to page, each on the next node: what one began another can finish.
-func TestASignInGoesOverAllNodes(t *testing.T) {
-	provider := providertest.New(t, providertest.Knobs{})
-	all := nodes(t, provider, 3)
-	var turn atomic.Int64
+// balanced are three nodes, and a load balancer that sends each request to the next one. turn counts requests.
+func balanced(t *testing.T, provider *providertest.Server) (all []*process, address string, turn *atomic.Int64) {
+	t.Helper()
+	all, turn = nodes(t, provider, 3), new(atomic.Int64)
 	balancer := httptest.NewServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
 		next, err := url.Parse(all[turn.Add(1)%3].url())
 		if err != nil {
@@ -115,11 +117,65 @@ func TestASignInGoesOverAllNodes(t *testing.T) {
 		r.SetURL(next)
 		r.Out.Host = r.In.Host
 	}})
-	defer balancer.Close()
+	t.Cleanup(balancer.Close)
+	address = strings.Replace(balancer.URL, "127.0.0.1", "localhost", 1)
 	for _, p := range all {
-		p.env = append(p.env, "COATCHECK_PUBLIC_URL="+strings.Replace(balancer.URL, "127.0.0.1", "localhost", 1))
+		p.env = append(p.env, "COATCHECK_PUBLIC_URL="+address)
 		p.start()
 	}
+	return all, address, turn
+}
+
+// The app's page waits on a socket of one node, while the popup goes over all of them.
+func TestASocketHearsOfASignInOnOtherNodes(t *testing.T) {
+	provider := providertest.New(t, providertest.Knobs{})
+	all, address, _ := balanced(t, provider)
+	for _, p := range all { // whichever node ends the sign-in, sockets of two others wait
+		socket, _, err := websocket.Dial(t.Context(), p.url(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hear := func() (m struct {
+			Type       string `json:"message_type"`
+			Client     string `json:"ws_client_id"`
+			Connection string `json:"connection_id"`
+		}) {
+			t.Helper()
+			_, raw, err := socket.Read(t.Context())
+			if err == nil {
+				err = json.Unmarshal(raw, &m)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return m
+		}
+		client := hear().Client
+		token, _, err := p.session(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := url.Values{"connect_session_token": {token}, "ws_client_id": {client}}
+		if err := throughPopup(t.Context(), address+"/oauth/connect/acme?"+q.Encode()); err != nil {
+			t.Fatal(err)
+		}
+		end := hear()
+		if end.Type != "success" {
+			t.Fatalf("heard %+v", end)
+		}
+		for _, other := range all {
+			if token, a, err := other.token(t.Context(), end.Connection, false); err != nil || !provider.Good(token) {
+				t.Errorf("%v, %v", a, err)
+			}
+		}
+		_ = socket.CloseNow()
+	}
+}
+
+// A sign-in goes from page to page, each on the next node: what one began another can finish.
+func TestASignInGoesOverAllNodes(t *testing.T) {
+	provider := providertest.New(t, providertest.Knobs{})
+	all, _, turn := balanced(t, provider)
 	id, err := all[0].connect(t.Context())
 	if err != nil {
 		t.Fatal(err)

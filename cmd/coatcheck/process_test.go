@@ -242,49 +242,16 @@ var (
 // connect goes through the popup as a browser without JavaScript would, and gives the connection's id. It returns early
 // with an error when the broker dies on the way.
 func (p *process) connect(ctx context.Context) (string, error) {
-	a, err := p.do(ctx, http.MethodPost, "/connect/sessions", `{"tags":{"end_user_id":"u"},"allowed_integrations":["acme"]}`)
-	if err != nil || a.status != http.StatusCreated {
-		return "", fmt.Errorf("session: %v %w", a, err)
-	}
-	var s struct {
-		Data struct {
-			ConnectLink string `json:"connect_link"`
-		} `json:"data"`
-	}
-	if err := json.Unmarshal([]byte(a.body), &s); err != nil {
-		return "", err
-	}
-	jar, err := cookiejar.New(nil)
+	_, link, err := p.session(ctx)
 	if err != nil {
 		return "", err
 	}
-	browser := &http.Client{Jar: jar, Timeout: 30 * time.Second}
-	page, final, err := fetch(ctx, browser, http.MethodGet, s.Data.ConnectLink, nil)
-	if err != nil {
+	if err := throughPopup(ctx, link); err != nil {
 		return "", err
 	}
-	action := formAction.FindStringSubmatch(page)
-	if action == nil {
-		return "", fmt.Errorf("no form on %s", final.Path)
-	}
-	form := url.Values{}
-	for _, m := range hidden.FindAllStringSubmatch(page, -1) {
-		form.Set(m[1], m[2])
-	}
-	target, err := final.Parse(strings.ReplaceAll(action[1], "&amp;", "&"))
+	a, err := p.do(ctx, http.MethodGet, "/connections", "")
 	if err != nil {
 		return "", err
-	}
-	page, final, err = fetch(ctx, browser, http.MethodPost, target.String(), form)
-	if err != nil {
-		return "", err
-	}
-	a, err = p.do(ctx, http.MethodGet, "/connections", "")
-	if err != nil {
-		return "", err
-	}
-	if !strings.Contains(page, "onnected") {
-		return "", fmt.Errorf("the sign-in ended on %s", final.Path)
 	}
 	var list struct {
 		Connections []struct {
@@ -295,6 +262,52 @@ func (p *process) connect(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("list: %w", err)
 	}
 	return list.Connections[0].ID, nil
+}
+
+// session makes a connect session, and gives its token and its link.
+func (p *process) session(ctx context.Context) (token, link string, err error) {
+	a, err := p.do(ctx, http.MethodPost, "/connect/sessions", `{"tags":{"end_user_id":"u"},"allowed_integrations":["acme"]}`)
+	if err != nil || a.status != http.StatusCreated {
+		return "", "", fmt.Errorf("session: %v %w", a, err)
+	}
+	var s struct {
+		Data struct {
+			Token       string `json:"token"`
+			ConnectLink string `json:"connect_link"`
+		} `json:"data"`
+	}
+	err = json.Unmarshal([]byte(a.body), &s)
+	return s.Data.Token, s.Data.ConnectLink, err
+}
+
+// throughPopup goes through the popup that begins at a link.
+func throughPopup(ctx context.Context, link string) error {
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		return err
+	}
+	browser := &http.Client{Jar: jar, Timeout: 30 * time.Second}
+	page, final, err := fetch(ctx, browser, http.MethodGet, link, nil)
+	if err != nil || strings.HasSuffix(final.Path, "/oauth/callback") { // the link led on by itself
+		return err
+	}
+	action := formAction.FindStringSubmatch(page)
+	if action == nil {
+		return fmt.Errorf("no form on %s", final.Path)
+	}
+	form := url.Values{}
+	for _, m := range hidden.FindAllStringSubmatch(page, -1) {
+		form.Set(m[1], m[2])
+	}
+	target, err := final.Parse(strings.ReplaceAll(action[1], "&amp;", "&"))
+	if err != nil {
+		return err
+	}
+	page, final, err = fetch(ctx, browser, http.MethodPost, target.String(), form)
+	if err == nil && !strings.Contains(page, "onnected") {
+		err = fmt.Errorf("the sign-in ended on %s", final.Path)
+	}
+	return err
 }
 
 // fetch loads a page, with the redirects on the way, as a browser that came from the page itself.
