@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/coatcheck/coatcheck/broker"
 )
 
 // version is stamped in by the build.
@@ -69,7 +71,7 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 	case errors.Is(err, errProblems):
 		return 1
 	}
-	_, _ = fmt.Fprintln(stderr, "coatcheck:", err)
+	_, _ = fmt.Fprintln(stderr, "coatcheck:", broker.Explain(err))
 	return 1
 }
 
