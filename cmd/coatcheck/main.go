@@ -70,6 +70,8 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		return 2
 	case errors.Is(err, errProblems):
 		return 1
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		err = errors.New("interrupted")
 	}
 	_, _ = fmt.Fprintln(stderr, "coatcheck:", broker.Explain(err))
 	return 1

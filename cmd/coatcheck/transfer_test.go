@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Whoever interrupts a transfer learns what to do, and nothing about statements that came to no end.
-func TestATransferThatIsInterrupted(t *testing.T) {
+// Whoever interrupts a command learns what to do, and nothing about statements that came to no end.
+func TestCommandsThatAreInterrupted(t *testing.T) {
 	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	identity := filepath.Join(data, "identity.txt")
@@ -22,8 +22,12 @@ func TestATransferThatIsInterrupted(t *testing.T) {
 	_, _ = command(t.Context(), "apikey", "list", "--data", data) // makes the database
 	ctx, interrupt := context.WithCancel(t.Context())
 	interrupt()
-	code, why := command(ctx, "transfer", "postgres://coatcheck@127.0.0.1:1/coatcheck", "--data", data)
-	if want := "coatcheck: interrupted; run the same command again, and it goes on where it was\n"; code != 1 || why != want {
-		t.Errorf("got %d %q, want 1 %q", code, why, want)
+	for _, c := range []struct{ name, argument, want string }{
+		{"transfer", "postgres://coatcheck@127.0.0.1:1/coatcheck", "coatcheck: interrupted; run the same command again, and it goes on where it was\n"},
+		{"backup", filepath.Join(t.TempDir(), "backup"), "coatcheck: interrupted\n"},
+	} {
+		if code, why := command(ctx, c.name, c.argument, "--data", data); code != 1 || why != c.want {
+			t.Errorf("%s: got %d %q, want 1 %q", c.name, code, why, c.want)
+		}
 	}
 }
