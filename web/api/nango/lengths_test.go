@@ -15,7 +15,7 @@ func noise(alphabet string, n int) string {
 	letters := []rune(alphabet)
 	var b strings.Builder
 	for range n {
-		b.WriteRune(letters[rand.IntN(len(letters))]) //nolint:gosec // nothing to guess
+		b.WriteRune(letters[rand.IntN(len(letters))])
 	}
 	return b.String()
 }
