@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -144,7 +145,7 @@ func (k *APIKey) Validate() error {
 	switch {
 	case k.ID == "" || len(k.Hash) != 32:
 		return ErrInternal.Saying("an API key needs an id and a hash")
-	case k.Name == "" || len(k.Name) > 255:
+	case k.Name == "" || utf8.RuneCountInString(k.Name) > 255:
 		return ErrInvalidRequest.Saying("the key's name must have 1 to 255 characters").On("name")
 	case len(k.Scopes) == 0:
 		return ErrInvalidRequest.Saying("a key needs at least one scope").On("scopes")

@@ -75,7 +75,8 @@ type Connection struct {
 	FetchedAt    time.Time // last time that somebody used it; written late, in batches
 }
 
-// maxTags, maxTagKey and maxTagValue bound a connection's tags.
+// maxTags, maxTagKey and maxTagValue bound a connection's tags, and maxKey what it and its end user are called: in characters,
+// of which none has more than four bytes. They are in indexes, and a row of one has 2,700 bytes in PostgreSQL.
 const (
 	maxTags     = 10
 	maxTagKey   = 64
@@ -97,7 +98,7 @@ func ValidateTags(in map[string]string) (map[string]string, error) {
 		if _, twice := out[lower]; twice {
 			return nil, ErrInvalidRequest.Saying("two tags have the same key").On("tags." + k)
 		}
-		if v == "" || len(v) > maxTagValue {
+		if v == "" || utf8.RuneCountInString(v) > maxTagValue {
 			return nil, ErrInvalidRequest.Saying("a tag's value has 1 to 255 characters").On("tags." + k)
 		}
 		out[lower] = v
@@ -115,7 +116,7 @@ func (c *Connection) Validate() error {
 	case c.Key == "" || len(c.Key) > maxKey || !utf8.ValidString(c.Key) || strings.ContainsFunc(c.Key, unicode.IsControl):
 		return ErrInvalidRequest.Saying("a connection's id has 1 to 255 characters, and no control characters").On("connection_id")
 	}
-	return validName(c.Name)
+	return orElse(validName(c.Name), c.EndUser.Validate())
 }
 
 // Connections lists the environment's connections, newest first. The filter's environment is set here.

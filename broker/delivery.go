@@ -153,7 +153,7 @@ func (b *Broker) tellInBackground(ctx context.Context) {
 		case <-tick.C:
 		}
 		if _, err := b.startDeliveries(ctx); err != nil && ctx.Err() == nil {
-			b.log.LogAttrs(ctx, slog.LevelError, "the due deliveries could not be listed", slog.Any("error", err))
+			b.log.LogAttrs(ctx, slog.LevelError, "the due deliveries could not be listed", because(err))
 		}
 	}
 }
@@ -195,7 +195,7 @@ func (b *Broker) runEndpoint(ctx context.Context, endpoint string) {
 		now := b.Now()
 		d, err := b.store.ClaimDelivery(ctx, endpoint, now, now.Add(deliverClaim))
 		if err != nil {
-			b.log.LogAttrs(ctx, slog.LevelError, "a delivery could not be claimed", slog.Any("error", err))
+			b.log.LogAttrs(ctx, slog.LevelError, "a delivery could not be claimed", because(err))
 			return
 		}
 		if d == nil {
@@ -205,7 +205,7 @@ func (b *Broker) runEndpoint(ctx context.Context, endpoint string) {
 		if err := b.settleDelivery(ctx, d, r); err != nil {
 			// It is repeated when the claim has run out: an app is told twice rather than not at all.
 			b.log.LogAttrs(ctx, slog.LevelError, "what came of a delivery could not be recorded",
-				slog.Int64("delivery", d.Number), slog.Any("error", err))
+				slog.Int64("delivery", d.Number), because(err))
 			return
 		}
 	}

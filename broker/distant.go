@@ -18,7 +18,7 @@ func (b *Broker) listen(ctx context.Context) error {
 	}
 	for _, f := range flows {
 		if err := b.hear(ctx, f); err != nil {
-			b.log.LogAttrs(ctx, slog.LevelWarn, "whoever waits for a sign-in could not be told of it yet", slog.Any("error", err))
+			b.log.LogAttrs(ctx, slog.LevelWarn, "whoever waits for a sign-in could not be told of it yet", because(err))
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"log/slog"
 	"time"
 )
 
@@ -39,6 +40,18 @@ type Error struct {
 
 // Error gives the code and the message, and never the cause: a cause may name hosts and addresses.
 func (e *Error) Error() string { return e.Code + ": " + e.Msg }
+
+// Explain gives an error's text together with the causes that [Error] keeps back: for the log and the operator's terminal.
+func Explain(err error) string {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Err == nil {
+		return err.Error()
+	}
+	return err.Error() + ": " + Explain(e.Err)
+}
+
+// because is an error in a log line.
+func because(err error) slog.Attr { return slog.String("error", Explain(err)) }
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }

@@ -82,6 +82,6 @@ func (b *Broker) storeFault(ctx context.Context, i *Integration, code string, at
 	if err == nil {
 		b.changed(ctx)
 	} else {
-		b.log.LogAttrs(ctx, slog.LevelWarn, "an integration's fault could not be written", slog.String("integration", i.Key), slog.Any("error", err))
+		b.log.LogAttrs(ctx, slog.LevelWarn, "an integration's fault could not be written", slog.String("integration", i.Key), because(err))
 	}
 }

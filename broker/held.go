@@ -72,12 +72,12 @@ func (b *Broker) hold(ctx context.Context, s *Swap, cause error) {
 		return
 	}
 	b.log.LogAttrs(ctx, slog.LevelError, "a renewed token cannot be stored; trying again",
-		slog.String("connection", string(s.Connection)), slog.Any("error", cause))
+		slog.String("connection", string(s.Connection)), because(cause))
 	if b.reserve == nil {
 		return
 	}
 	if err := b.reserve.Free(); err != nil {
-		b.log.LogAttrs(ctx, slog.LevelError, "the reserve could not be freed", slog.Any("error", err))
+		b.log.LogAttrs(ctx, slog.LevelError, "the reserve could not be freed", because(err))
 	}
 }
 
@@ -87,7 +87,7 @@ func (b *Broker) spill(ctx context.Context, s *Swap) {
 		return
 	}
 	if err := b.reserve.Spill([]*Swap{s}); err != nil {
-		b.log.LogAttrs(ctx, slog.LevelError, "a renewed token could not be saved", slog.String("connection", string(s.Connection)), slog.Any("error", err))
+		b.log.LogAttrs(ctx, slog.LevelError, "a renewed token could not be saved", slog.String("connection", string(s.Connection)), because(err))
 		return
 	}
 	b.held.drop(s.Connection)
@@ -100,7 +100,7 @@ func (b *Broker) refill(ctx context.Context) {
 	}
 	if err := b.reserve.Refill(); err != nil {
 		b.held.stillDue()
-		b.log.LogAttrs(ctx, slog.LevelWarn, "the reserve could not be taken back yet", slog.Any("error", err))
+		b.log.LogAttrs(ctx, slog.LevelWarn, "the reserve could not be taken back yet", because(err))
 	}
 }
 
@@ -110,6 +110,6 @@ func (b *Broker) takeReserve(ctx context.Context) {
 		return
 	}
 	if err := b.reserve.Refill(); err != nil {
-		b.log.LogAttrs(ctx, slog.LevelWarn, "there is no room for the reserve, which keeps renewed tokens when the disk is full", slog.Any("error", err))
+		b.log.LogAttrs(ctx, slog.LevelWarn, "there is no room for the reserve, which keeps renewed tokens when the disk is full", because(err))
 	}
 }

@@ -97,7 +97,7 @@ func (b *Broker) importing(who Actor, i *Integration, in ImportInput) (*making, 
 	if err := b.checkReceiver(in.WebhookURL, fieldOverride); err != nil {
 		return nil, err
 	}
-	probe := &Connection{ID: "-", Environment: i.Environment, Integration: i.ID, Key: in.Key, Name: in.Name}
+	probe := &Connection{ID: "-", Environment: i.Environment, Integration: i.ID, Key: in.Key, Name: in.Name, EndUser: in.EndUser}
 	if probe.Key == "" {
 		probe.Key = "-"
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -65,7 +66,7 @@ func (i *Integration) Validate() error {
 		return ErrInvalidRequest.Saying("an integration's key has 1 to 255 of a-z, A-Z, 0-9, space and ~:.@_-").On("unique_key")
 	case i.Provider == "":
 		return ErrInvalidRequest.Saying("an integration needs a provider").On("provider")
-	case len(i.DisplayName) > 255:
+	case utf8.RuneCountInString(i.DisplayName) > 255:
 		return ErrInvalidRequest.Saying("the display name is longer than 255 characters").On("display_name")
 	case len(i.ClientID) > 1024:
 		return ErrInvalidRequest.Saying("the client id is longer than 1024 characters").On("client_id")

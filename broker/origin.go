@@ -82,7 +82,7 @@ func (b *Broker) notRenewed(ctx context.Context, t *target, c *Credential) error
 // strandNoted is strandAt where the refusal does not depend on it: it is worked out anew each time.
 func (b *Broker) strandNoted(ctx context.Context, c *Connection, version int64) {
 	if err := b.strandAt(ctx, c, version); err != nil {
-		b.log.LogAttrs(ctx, slog.LevelError, "a changed address could not be recorded", slog.String("connection", string(c.ID)), slog.Any("error", err))
+		b.log.LogAttrs(ctx, slog.LevelError, "a changed address could not be recorded", slog.String("connection", string(c.ID)), because(err))
 	}
 }
 

@@ -122,7 +122,7 @@ func (b *Broker) recordFailure(ctx context.Context, t *target, c *Credential, m 
 		answer = b.transient(t, c, f, p)
 	}
 	if err := b.store.FailRefresh(ctx, f); err != nil {
-		b.log.LogAttrs(ctx, slog.LevelError, "a failed renewal could not be recorded", slog.String("connection", string(c.Connection)), slog.Any("error", err))
+		b.log.LogAttrs(ctx, slog.LevelError, "a failed renewal could not be recorded", slog.String("connection", string(c.Connection)), because(err))
 	}
 	b.rouseCourier(f.Trail)
 	b.cache.spoil(t.connection.Integration, t.connection.Key)

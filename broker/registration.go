@@ -159,7 +159,7 @@ func (b *Broker) forgetClient(ctx context.Context, i *Integration, s *Server, cl
 	}
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		b.log.LogAttrs(ctx, slog.LevelWarn, "a client that its server refuses could not be forgotten",
-			slog.String("integration", i.Key), slog.Any("error", err))
+			slog.String("integration", i.Key), because(err))
 	}
 }
 

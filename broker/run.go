@@ -93,7 +93,7 @@ func (b *Broker) drain(ctx context.Context) error {
 	b.held.close()
 	if swaps := b.held.all(); len(swaps) > 0 && b.reserve != nil {
 		if err := b.reserve.Spill(swaps); err != nil {
-			b.log.LogAttrs(ctx, slog.LevelError, "renewed tokens could not be saved", slog.Int("count", len(swaps)), slog.Any("error", err))
+			b.log.LogAttrs(ctx, slog.LevelError, "renewed tokens could not be saved", slog.Int("count", len(swaps)), because(err))
 		}
 	}
 	return errors.Join(b.flushLines(ctx), b.flushUses(ctx, b.Now()))
@@ -116,7 +116,7 @@ func (b *Broker) every(ctx context.Context, interval time.Duration, what string,
 // do does work once.
 func (b *Broker) do(ctx context.Context, what string, work func(context.Context) error) {
 	if err := work(ctx); err != nil && ctx.Err() == nil {
-		b.log.LogAttrs(ctx, slog.LevelError, "background work failed", slog.String("work", what), slog.Any("error", err))
+		b.log.LogAttrs(ctx, slog.LevelError, "background work failed", slog.String("work", what), because(err))
 	}
 }
 

@@ -46,7 +46,7 @@ func (b *Broker) renewInBackground(ctx context.Context) {
 		}
 		pause, err := s.dispatch(ctx)
 		if err != nil && ctx.Err() == nil {
-			b.log.LogAttrs(ctx, slog.LevelError, "the due renewals could not be listed", slog.Any("error", err))
+			b.log.LogAttrs(ctx, slog.LevelError, "the due renewals could not be listed", because(err))
 			pause = closedLook
 		}
 		timer.Reset(pause)
@@ -168,7 +168,7 @@ func (b *Broker) settle(ctx context.Context, d DueRefresh, c *Credential, err er
 		next = now.Add(pause + spread(time.Minute))
 	}
 	if err := b.store.SetRefreshAt(ctx, d.Connection, c.Version, cut(next)); err != nil {
-		b.log.LogAttrs(ctx, slog.LevelWarn, "a renewal could not be put off", slog.String("connection", string(d.Connection)), slog.Any("error", err))
+		b.log.LogAttrs(ctx, slog.LevelWarn, "a renewal could not be put off", slog.String("connection", string(d.Connection)), because(err))
 		return false
 	}
 	return true

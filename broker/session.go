@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 )
@@ -25,6 +26,14 @@ type EndUser struct {
 	Tags             map[string]string
 	OrganizationID   string
 	OrganizationName string
+}
+
+// Validate reports the first thing that is wrong with the end user; nil is nobody.
+func (u *EndUser) Validate() error {
+	if u != nil && utf8.RuneCountInString(u.ID) > maxKey {
+		return ErrInvalidRequest.Saying("an end user's id has at most 255 characters").On("end_user.id")
+	}
+	return nil
 }
 
 // Defaults is what the app's backend has decided for one integration of a session. What a browser sends never lies over it.
@@ -171,7 +180,7 @@ func (b *Broker) bindSession(ctx context.Context, who Actor, env *Environment, s
 		return ErrInvalidRequest.Saying("a session lives for at most an hour").On("lifetime")
 	}
 	s.ExpiresAt = s.CreatedAt.Add(life)
-	if err := validName(in.ConnectionName); err != nil {
+	if err := orElse(validName(in.ConnectionName), in.EndUser.Validate()); err != nil {
 		return err
 	}
 	for n, key := range in.Integrations {

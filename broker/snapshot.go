@@ -81,7 +81,7 @@ const unknownChanges = -1
 // changed brings a committed change into the snapshot. It is no failure of the change if that has to wait.
 func (b *Broker) changed(ctx context.Context) {
 	if err := b.reload(ctx); err != nil {
-		b.log.LogAttrs(ctx, slog.LevelError, "a change is stored and not in use yet; trying again", slog.Any("error", err))
+		b.log.LogAttrs(ctx, slog.LevelError, "a change is stored and not in use yet; trying again", because(err))
 	}
 }
 

@@ -47,6 +47,8 @@ const (
 	oldKeyFor = 24 * time.Hour
 	// maxStopped bounds the addresses that are remembered as gone, of which the oldest is forgotten.
 	maxStopped = 1000
+	// maxReceiver bounds an address, in bytes. With what it is told of, it has to fit into a row of an index (see maxTags).
+	maxReceiver = 2048
 )
 
 func webhookKeyPlace(env EnvironmentID, version int64) place {
@@ -197,6 +199,9 @@ func sameWebhook(x, y *Webhook) bool {
 func (b *Broker) checkReceiver(raw, field string) error {
 	if raw == "" || b.courier == nil {
 		return nil
+	}
+	if len(raw) > maxReceiver {
+		return ErrInvalidRequest.Saying("the address of a webhook has at most 2048 characters").On(field)
 	}
 	if err := b.courier.CheckURL(raw); err != nil {
 		return ErrURLNotAllowed.Saying("webhooks go to https addresses of public hosts alone").On(field).Because(err)

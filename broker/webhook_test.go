@@ -297,6 +297,31 @@ func TestNobodyIsToldAtAddressesThatAreNotAllowed(t *testing.T) {
 	}
 }
 
+// Longer ones would not fit into an index of PostgreSQL's, so that what happens at the connection could not be stored either.
+func TestAddressesHaveAnEnd(t *testing.T) {
+	r, _ := newHookRig(t)
+	ctx, ref := t.Context(), r.imported("c", time.Hour)
+	long := ownURL + strings.Repeat("x", 2048-len(ownURL))
+	if _, err := r.broker.UpdateConnection(ctx, r.who, ref, broker.ConnectionPatch{WebhookURL: &long}); err != nil {
+		t.Fatal(err)
+	}
+	long += "x"
+	_, _, err1 := r.broker.CreateSession(ctx, r.who, broker.SessionInput{WebhookURL: long})
+	_, err2 := r.broker.UpdateConnection(ctx, r.who, ref, broker.ConnectionPatch{WebhookURL: &long})
+	_, _, err3 := r.broker.Import(ctx, r.who, broker.ImportInput{
+		Integration: "one", WebhookURL: long, Material: &broker.Material{Type: "OAUTH2", Access: broker.NewSecret("token")},
+	})
+	for i, err := range []error{err1, err2, err3} {
+		if e := broker.AsError(err); e.Code != "invalid_request" || e.Field != "webhook_url_override" {
+			t.Errorf("%d: got %v on %q", i, err, e.Field)
+		}
+	}
+	err := r.broker.Declare(ctx, []broker.DeclaredEnvironment{{Environment: broker.Environment{Name: "prod"}, Webhook: broker.DeclaredWebhook{URL: long}}})
+	if !errors.Is(err, broker.ErrInvalidRequest) {
+		t.Errorf("declared: got %v", err)
+	}
+}
+
 func TestSigningKeys(t *testing.T) {
 	r, c := newHookRig(t)
 	ctx, system := t.Context(), broker.System(r.who.Environment)

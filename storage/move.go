@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"github.com/coatcheck/coatcheck/broker"
@@ -38,7 +39,11 @@ func Transfer(ctx context.Context, from, to string, o Options) (_ *transfer.Resu
 		return nil, fmt.Errorf("target: %w", err)
 	}
 	defer func() { err = errors.Join(err, target.Close()) }()
-	return transfer.Move(ctx, source, target, o.now())
+	moved, err := transfer.Move(ctx, source, target, o.now())
+	if errors.Is(err, transfer.ErrNotEmpty) && to == sqliteName {
+		err = fmt.Errorf("%w, such as %s", err, filepath.Join(o.Dir, FileName))
+	}
+	return moved, err
 }
 
 func (o Options) now() time.Time {
@@ -65,12 +70,8 @@ func side(ctx context.Context, name string, o Options) (end, error) {
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("%T cannot be transferred", s), s.Close())
 	}
-	if v, ok := s.(interface {
-		Vacant(ctx context.Context) error
-	}); ok {
-		if err := v.Vacant(ctx); err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
+	if err := transfer.Vacant(ctx, e); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return e, nil
 }

@@ -137,10 +137,60 @@ func TestTransferThatWasInterruptedGoesOn(t *testing.T) {
 			}
 		})
 	})
+	elsewhere := o
+	elsewhere.Dir = t.TempDir()
+	if _, err := storage.Transfer(t.Context(), there, "sqlite", elsewhere); !errors.Is(err, transfer.ErrNotWhole) {
+		t.Errorf("what is there so far was moved on: %v", err)
+	}
 	moved, err := storage.Transfer(t.Context(), "sqlite", there, o)
 	if err != nil || !moved.Resumed || moved.Rows["connections"] != 1202 {
 		t.Errorf("%+v, %v", moved, err)
 	}
+}
+
+// A node that is started while a transfer is under way could renew what has been compared.
+func TestTransferWhileANodeStarts(t *testing.T) {
+	there := postgrestest.New(t)
+	within(t, there, storage.Options{Dir: t.TempDir()}, func(from broker.Store) {
+		storetest.Populate(t, from, 1)
+		within(t, "sqlite", storage.Options{Dir: t.TempDir()}, func(to broker.Store) {
+			within(t, there, storage.Options{Dir: t.TempDir(), Exclusive: true}, func(node broker.Store) {
+				begins := &begun{side: from.(side), begin: func() error {
+					_, err := node.ForeignChanges(t.Context())
+					return err
+				}}
+				if _, err := transfer.Move(t.Context(), begins, to.(transfer.Side), time.Now()); !errors.Is(err, postgres.ErrServing) {
+					t.Errorf("it went on: %v", err)
+				}
+			})
+			if d, err := from.Deployment(t.Context()); err != nil || !d.CopiedAt.IsZero() {
+				t.Errorf("the source was marked: %+v, %v", d, err)
+			}
+			moved, err := transfer.Move(t.Context(), from.(transfer.Side), to.(transfer.Side), time.Now())
+			if err != nil || !moved.Resumed {
+				t.Errorf("once it has stopped: %+v, %v", moved, err)
+			}
+		})
+	})
+}
+
+// side is a source that nodes may serve from.
+type side interface {
+	transfer.Side
+	Vacant(ctx context.Context) error
+}
+
+// begun is one from which a node begins to serve once everything was compared.
+type begun struct {
+	side
+	begin func() error
+}
+
+func (b *begun) Sequences(ctx context.Context) (map[string]int64, error) {
+	if err := b.begin(); err != nil {
+		return nil, err
+	}
+	return b.side.Sequences(ctx)
 }
 
 var errFull = errors.New("the disk is full")

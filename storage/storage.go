@@ -80,6 +80,8 @@ func Open(ctx context.Context, name string, o Options) (broker.Store, error) {
 		}
 		return db, nil
 	}
-	scheme, _, _ = strings.Cut(name, ":")
+	if !address { // settings in another form may begin with the password
+		return nil, errors.New("database: what it names is not supported by this build; it supports \"sqlite\" and postgres:// addresses")
+	}
 	return nil, fmt.Errorf("database %.20q is not supported by this build; it supports \"sqlite\" and postgres:// addresses", scheme)
 }

@@ -71,14 +71,14 @@ func TestOpenPostgreSQL(t *testing.T) {
 	if !errors.Is(err, storage.ErrInUse) || !strings.HasPrefix(err.Error(), "database_in_use") || second != nil {
 		t.Errorf("a second server in the directory gets %v, %v", second, err)
 	}
-	if s, err := storage.Open(t.Context(), "postgres://user:pass%zz@host/x", storage.Options{}); s != nil || err == nil || strings.Contains(err.Error(), "pass") {
+	if s, err := storage.Open(t.Context(), "postgres://user:hunter2%zz@host/x", storage.Options{}); s != nil || err == nil || strings.Contains(err.Error(), "hunter2") {
 		t.Errorf("got %v, %v", s, err)
 	}
 }
 
 func TestOpenNamesWhatIsSupported(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"", "SQLite", "sqlite:/var/lib", "mysql://user:pass%77ord@db.internal/x", "postgres", "mysql"} {
+	for _, name := range []string{"", "SQLite", "sqlite:/var/lib", "mysql://user:pass%77ord@db.internal/x", "postgres", "mysql", "password=word@internal"} {
 		_, err := storage.Open(t.Context(), name, storage.Options{Dir: t.TempDir()})
 		if err == nil || !strings.Contains(err.Error(), `not supported by this build`) || !strings.Contains(err.Error(), `"sqlite"`) {
 			t.Errorf("%q: %v", name, err)

@@ -30,7 +30,7 @@ func (c *adoptCommand) Run(p *program) error {
 	}
 	defer func() { _ = n.store.Close() }()
 	now := n.broker.Deployment()
-	p.say("The store in %s belongs to %s, cluster %s.", n.config.Data, cmp.Or(now.PublicURL, "nobody"), cmp.Or(now.Cluster, "none"))
+	p.say("The store%s belongs to %s, cluster %s.", where(cfg), cmp.Or(now.PublicURL, "nobody"), cmp.Or(now.Cluster, "none"))
 	if why := pauseInWords(n.broker); why != "" {
 		p.say("Nothing is renewed: %s.", why)
 	}
@@ -45,6 +45,14 @@ func (c *adoptCommand) Run(p *program) error {
 	}
 	p.say("Adopted: %s, cluster %s. A running server notices within seconds.", adopted.PublicURL, adopted.Cluster)
 	return n.store.Close()
+}
+
+// where says which store it is: a directory, whose name tells, or an address, which may hold a password.
+func where(c *config) string {
+	if c.Database == "sqlite" {
+		return " in " + c.Data
+	}
+	return " in PostgreSQL"
 }
 
 // pauseInWords says why nothing is renewed; empty: it is.

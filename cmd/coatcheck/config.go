@@ -170,8 +170,8 @@ func readConfig(env environ, file string) (*config, error) {
 	if literalPassword(c.Egress.Proxy) {
 		return nil, fmt.Errorf("%s: egress.proxy: a password is not written here; take it from a variable, as ${NAME}, or put the URL into a file and name that in egress.proxy_file", file)
 	}
-	if databasePassword(c.Database) {
-		return nil, fmt.Errorf("%s: database: a password is not written here; take it from a variable, as ${NAME}, or leave it out and set PGPASSWORD or PGPASSFILE", file)
+	if what := databasePassword(c.Database); what != "" {
+		return nil, fmt.Errorf("%s: database: %s; take it from a variable, as ${NAME}, or leave it out and set PGPASSWORD or PGPASSFILE", file, what)
 	}
 	if err := expandAll(env, reflect.ValueOf(c).Elem()); err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
@@ -194,14 +194,22 @@ func literalPassword(raw string) bool {
 	return user != "" && !strings.HasSuffix(user, ":")
 }
 
-// databasePassword reports whether a database's address has something of a password that does not come from a variable.
-func databasePassword(raw string) bool {
+// databasePassword says what is wrong with a database's address that has something of a password which does not come from a
+// variable; empty: nothing.
+func databasePassword(raw string) string {
 	text := variable.ReplaceAllString(raw, "")
-	if u, err := url.Parse(text); err == nil {
-		password, _ := u.User.Password()
-		return password != "" || u.Query().Get("password") != ""
+	u, err := url.Parse(text)
+	switch {
+	case err != nil && (strings.Contains(text, "@") || strings.Contains(text, "password")): // what cannot be read may be one
+		return "the address cannot be read, and may have a password in it, which is not written here"
+	case err != nil:
+		return ""
 	}
-	return strings.Contains(text, "@") || strings.Contains(text, "password") // what cannot be read may be one
+	password, _ := u.User.Password()
+	if password != "" || u.Query().Get("password") != "" || u.Query().Get("sslpassword") != "" {
+		return "a password is not written here"
+	}
+	return ""
 }
 
 // expandAll replaces ${NAME} in every text of the configuration.

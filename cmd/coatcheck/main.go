@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/coatcheck/coatcheck/broker"
 )
 
 // version is stamped in by the build.
@@ -68,8 +70,10 @@ func run(ctx context.Context, args, env []string, stdout, stderr io.Writer) int 
 		return 2
 	case errors.Is(err, errProblems):
 		return 1
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		err = errors.New("interrupted")
 	}
-	_, _ = fmt.Fprintln(stderr, "coatcheck:", err)
+	_, _ = fmt.Fprintln(stderr, "coatcheck:", broker.Explain(err))
 	return 1
 }
 

@@ -84,7 +84,7 @@ func (w *overlayWatch) load(ctx context.Context) bool {
 	}
 	n.overlaid, w.unfinished = sum, err != nil
 	if err != nil {
-		n.log.LogAttrs(ctx, slog.LevelError, "providers were loaded again, but not all that follows is done; trying again", slog.Any("error", err))
+		n.log.LogAttrs(ctx, slog.LevelError, "providers were loaded again, but not all that follows is done; trying again", slog.String("error", broker.Explain(err)))
 		return false
 	}
 	n.log.LogAttrs(ctx, slog.LevelInfo, "the files of providers have changed and are in use", slog.Int("providers", len(catalogue.Names())))

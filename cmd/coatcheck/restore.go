@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/coatcheck/coatcheck/storage"
@@ -19,6 +21,9 @@ func (c *restoreCommand) Run(p *program) error {
 		return err
 	}
 	got, err := storage.Restore(p.ctx, cfg.Database, o, c.File, c.Replace)
+	if errors.Is(err, storage.ErrThere) {
+		return fmt.Errorf("%w; --replace puts it aside", err)
+	}
 	if err != nil {
 		return err
 	}

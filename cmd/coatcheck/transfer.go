@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,6 +26,9 @@ func (c *transferCommand) Run(p *program) error {
 	}
 	began := time.Now()
 	moved, err := storage.Transfer(p.ctx, cfg.Database, c.Target, o)
+	if err != nil && p.ctx.Err() != nil {
+		return errors.New("interrupted; run the same command again, and it goes on where it was")
+	}
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -21,6 +22,12 @@ var (
 
 // errClosed is for whoever comes after Close.
 var errClosed = errors.New("the database is closed")
+
+// What is said of a database that is not there: of a read as well, and of a change that may have been made.
+var (
+	errAway  = broker.ErrStorageUnavailable.Saying("the database cannot be reached at the moment")
+	errDoubt = broker.ErrStorageUnavailable.Saying("the database was lost while a change was stored; look whether it was")
+)
 
 // lostError says that the connection broke.
 type lostError struct{ error }
@@ -77,14 +84,16 @@ func kind(err error) *broker.Error {
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return broker.ErrNotFound
+	case errors.As(err, new(doubtError)):
+		return errDoubt
 	case errors.As(err, &server):
 		return kindOf(server)
-	case errors.Is(err, errClosed), errors.As(err, &connect), errors.As(err, new(doubtError)):
-		return broker.ErrStorageUnavailable
+	case errors.Is(err, errClosed), errors.As(err, &connect):
+		return errAway
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return broker.ErrStorageBusy
 	case errors.As(err, new(lostError)):
-		return broker.ErrStorageUnavailable
+		return errAway
 	}
 	return broker.ErrInternal
 }
@@ -101,7 +110,9 @@ func kindOf(e *pgconn.PgError) *broker.Error {
 		return broker.ErrStorageUnavailable
 	}
 	switch class(e) {
-	case classConnection, classAuth, classCatalog, classResources, classOperator, classSystem, classCorrupted:
+	case classConnection, classAuth, classCatalog, classOperator:
+		return errAway
+	case classResources, classSystem, classCorrupted:
 		return broker.ErrStorageUnavailable
 	}
 	return broker.ErrInternal
@@ -125,13 +136,19 @@ func class(e *pgconn.PgError) string {
 func withoutValues(err error) error {
 	var server *pgconn.PgError
 	if !errors.As(err, &server) {
-		return err
+		return lineError{err}
 	}
 	return &pgconn.PgError{
 		Severity: server.Severity, SeverityUnlocalized: server.SeverityUnlocalized, Code: server.Code, Message: server.Message,
 		TableName: server.TableName, ConstraintName: server.ConstraintName,
 	}
 }
+
+// lineError is an error on one line: the driver puts each address that it tried on one of its own.
+type lineError struct{ error }
+
+func (e lineError) Error() string { return strings.Join(strings.Fields(e.error.Error()), " ") }
+func (e lineError) Unwrap() error { return e.error }
 
 // isServer reports whether the error is one that the server gave.
 func isServer(err error) bool { return errors.As(err, new(*pgconn.PgError)) }

@@ -15,7 +15,7 @@ import (
 var _ transfer.Side = (*DB)(nil)
 
 // ErrServing is a database that a node serves from.
-var ErrServing = errors.New("a node is serving from this database: stop all of them first")
+var ErrServing = errors.New("database_in_use: a node serves from this database: stop all of them first; one that was killed counts for half a minute")
 
 // ownTables are those of the dialect, of its migrations, and the one that a transfer writes last.
 const ownTables = `'changes', 'nodes', 'migrations', 'deployment'`

@@ -38,8 +38,8 @@ var secrets = []string{"password", "sslpassword"}
 // parse reads an address. Its errors name no password.
 func parse(address string) (*settings, error) {
 	u, err := url.Parse(address)
-	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return nil, errors.New("database: not an address such as postgres://user@host:5432/name")
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" || u.Host == "" && u.Path == "" {
+		return nil, errors.New("database: not an address such as postgres://user@host:5432/name; a password in it has to be percent-encoded")
 	}
 	if err := complaint(*u); err != nil {
 		return nil, err

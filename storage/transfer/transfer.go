@@ -1,7 +1,7 @@
 // Package transfer moves everything that a store holds into another store, of another dialect or the same. Rows are copied as
 // they are: ids, numbers and ciphertexts stay, so that what was sealed opens under the same keys.
 //
-// The source must not change meanwhile, which is its opener's to see to. The target is marked until the end, and nothing is
+// The source must not change meanwhile, which is its opener's to see to; nodes of PostgreSQL that serve are looked for. The target is marked until the end, and nothing is
 // served from it before; a transfer that was interrupted goes on after the last row that arrived. In the end every table is
 // read from both sides and compared.
 package transfer
@@ -45,11 +45,13 @@ type Side interface {
 // Errors of a transfer that must not be.
 var (
 	// ErrNotEmpty is a target that holds something else.
-	ErrNotEmpty = errors.New("the target is not empty: transfer into a new database")
+	ErrNotEmpty = errors.New("the target is not empty: transfer into a new database, or put the old one aside")
 	// ErrDiffers is a copy that is not what the source holds: somebody wrote to one of them.
-	ErrDiffers = errors.New("the copy differs from the source, so something wrote to one of them meanwhile; empty the target and run it again")
-	// ErrIsCopy is a source that is a copy of another store, or not whole itself.
-	ErrIsCopy = errors.New("the source is a copy that nobody has adopted, or was moved already")
+	ErrDiffers = errors.New("the copy differs from the source, so something wrote to one of them meanwhile; transfer again, into a new database")
+	// ErrIsCopy is a source that is a copy of another store.
+	ErrIsCopy = errors.New("the source is a copy: it was moved already, or restored and not adopted; adopt it first if it is the one to use")
+	// ErrNotWhole is a source that was itself the target of a transfer that has not finished.
+	ErrNotWhole = errors.New("the source is not whole: a transfer into it has not finished")
 )
 
 // order lists the tables, those that others refer to first, each with its key.
@@ -91,7 +93,8 @@ func (r *Result) Total() (n int64) {
 }
 
 // Move copies everything from one side to the other. Afterwards the target is the deployment that the source was, and the
-// source says of itself that it is a copy, from which nothing is renewed. Errors: [ErrNotEmpty], [ErrDiffers], [ErrIsCopy].
+// source says of itself that it is a copy, from which nothing is renewed. Errors: [ErrNotEmpty], [ErrDiffers], [ErrIsCopy],
+// [ErrNotWhole].
 // After any other error it can be run again.
 func Move(ctx context.Context, from, to Side, now time.Time) (*Result, error) {
 	tables, err := plan(ctx, from, to)
@@ -120,6 +123,10 @@ func Move(ctx context.Context, from, to Side, now time.Time) (*Result, error) {
 	if err := to.SetSequences(ctx, numbers); err != nil {
 		return nil, err
 	}
+	// A node that began to serve meanwhile may have changed what was compared before it did.
+	if err := errors.Join(Vacant(ctx, from), Vacant(ctx, to)); err != nil {
+		return nil, err
+	}
 	left := owner
 	left.CopiedAt = now
 	if err := from.SetDeployment(ctx, owner.Cluster, left, broker.Trail{}); err != nil {
@@ -129,6 +136,16 @@ func Move(ctx context.Context, from, to Side, now time.Time) (*Result, error) {
 		return nil, fmt.Errorf("take the mark off the target: %w", err)
 	}
 	return out, nil
+}
+
+// Vacant makes sure that nobody serves from a side, where others can do so while it is open here.
+func Vacant(ctx context.Context, s broker.DeploymentStore) error {
+	if v, ok := s.(interface {
+		Vacant(ctx context.Context) error
+	}); ok {
+		return v.Vacant(ctx)
+	}
+	return nil
 }
 
 // plan puts the tables of both sides together.
@@ -180,7 +197,10 @@ func begin(ctx context.Context, from, to Side, tables []Table, now time.Time) (o
 		m.resumed, owner.CopiedAt = true, time.Time{}
 		return owner, m, nil
 	}
-	if !owner.CopiedAt.IsZero() || !owner.FillingSince.IsZero() {
+	if !owner.FillingSince.IsZero() {
+		return owner, m, ErrNotWhole
+	}
+	if !owner.CopiedAt.IsZero() {
 		return owner, m, ErrIsCopy
 	}
 	if found != (broker.Deployment{}) {

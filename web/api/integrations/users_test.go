@@ -154,3 +154,13 @@ func TestDisconnectingEndsTheGrantWithTheProvider(t *testing.T) {
 		t.Errorf("the provider was told to end %q", got)
 	}
 }
+
+// An id has as many characters here as in the API that makes sessions, whatever they take in bytes.
+func TestTheLongestOwner(t *testing.T) {
+	s := newSite(t)
+	id := strings.Repeat("ü", 255)
+	read(t, s.Send(t, http.MethodPost, "/api/integrations/mail/connect", `{"credentials":{"apiKey":"k"}}`, as(id)...), http.StatusCreated)
+	w := s.Send(t, http.MethodGet, "/api/integrations/mail/connection", "", bearer(s.user(t, id))...)
+	read(t, w, http.StatusOK)
+	refused(t, "a longer one", s.Send(t, http.MethodGet, "/api/integration-connections", "", as(id+"x")...), http.StatusBadRequest, "invalid_request")
+}

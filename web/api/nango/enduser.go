@@ -137,4 +137,4 @@ func (o *object) merged(u *broker.EndUser, tags map[string]string) map[string]st
 }
 
 // webhookURL takes the address that replaces the environment's; nil: none is given, "": none replaces it.
-func (o *object) webhookURL() *string { return o.maybe("webhook_url_override", isURL) }
+func (o *object) webhookURL() *string { return o.maybe("webhook_url_override", isURL, atMost(2048)) }

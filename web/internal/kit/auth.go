@@ -112,7 +112,7 @@ func (d Doors) Either(scopes ...broker.Scope) Auth {
 // HeaderOwner names the end user on whose behalf an app's backend asks.
 const HeaderOwner = "X-Owner-Id"
 
-// maxOwner bounds an end user's id, in bytes.
+// maxOwner bounds an end user's id, in characters.
 const maxOwner = 255
 
 // User lets sessions in, which belong to an end user, and API keys on behalf of the one in [HeaderOwner], if there is one.
@@ -138,7 +138,7 @@ func OnBehalf(r *http.Request, who broker.Actor) (broker.Actor, error) {
 	switch owner := values[0]; {
 	case who.Kind == broker.BySession:
 		return who, refused.Saying("a connect session belongs to its own end user; " + HeaderOwner + " is for API keys")
-	case len(values) > 1, owner == "", len(owner) > maxOwner, !utf8.ValidString(owner), strings.ContainsFunc(owner, unicode.IsControl):
+	case len(values) > 1, owner == "", utf8.RuneCountInString(owner) > maxOwner, !utf8.ValidString(owner), strings.ContainsFunc(owner, unicode.IsControl):
 		return who, refused.Saying(HeaderOwner + " holds the id of one end user, of 1 to 255 characters")
 	default:
 		who.Owner = owner
