@@ -135,11 +135,12 @@ func TestASocketHearsOfASignInOnOtherNodes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		hear := func() (m struct {
+		type message struct {
 			Type       string `json:"message_type"`
 			Client     string `json:"ws_client_id"`
 			Connection string `json:"connection_id"`
-		}) {
+		}
+		hear := func() (m message) {
 			t.Helper()
 			_, raw, err := socket.Read(t.Context())
 			if err == nil {

@@ -45,7 +45,7 @@ func NewPair(t testing.TB) *Pair {
 	p.second.conn, err = answered(dir, p.second.address("postgres"))
 	must(t, err)
 	t.Cleanup(func() { must(t, p.second.conn.Close(context.Background())) })
-	must(t, p.follows(t.Context()))
+	must(t, p.follows())
 	return &p
 }
 
@@ -87,11 +87,11 @@ func (p *Pair) follow(bin string) (dir string, end io.Closer, err error) {
 }
 
 // follows lets the first server acknowledge nothing that the second one does not have, once that one follows.
-func (p *Pair) follows(ctx context.Context) error {
+func (p *Pair) follows() error {
 	if err := errors.Join(p.first.run("ALTER SYSTEM SET synchronous_standby_names = '*'"), p.first.run("SELECT pg_reload_conf()")); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	look := time.NewTicker(20 * time.Millisecond)
 	defer look.Stop()

@@ -17,7 +17,6 @@ import (
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/crypto"
 	"github.com/coatcheck/coatcheck/providers"
-	"github.com/coatcheck/coatcheck/storage/testdb"
 	"github.com/coatcheck/coatcheck/web"
 	"github.com/coatcheck/coatcheck/web/connect"
 	"github.com/coatcheck/coatcheck/web/proxy"
@@ -58,7 +57,7 @@ type Options struct {
 	PublicURL string // empty: [PublicURL]
 }
 
-// Site is a broker on a database of its own ([testdb]) with everything mounted that the product mounts, and doubles outside. Its environments are
+// Site is a broker on a database of its own with everything mounted that the product mounts, and doubles outside. Its environments are
 // dev, whose key is [Key], and other, whose key is [OtherKey].
 //
 // The double of the providers agrees to every sign-in and gives tokens for every code. How a renewal ends is said by the
@@ -87,7 +86,7 @@ func New(t testing.TB, o Options) *Site {
 	t.Helper()
 	s := &Site{Log: new(Journal), Told: make(chan Hook, 100), options: o, keys: make(map[string]string)}
 	s.Config = broker.Config{
-		Store: testdb.Open(t, s.Now), Sealer: newSealer(t), Catalogue: s.catalogue(t), Now: s.Now, Logger: slog.New(slog.NewJSONHandler(s.Log, nil)),
+		Store: openStore(t, s.Now), Sealer: newSealer(t), Catalogue: s.catalogue(t), Now: s.Now, Logger: slog.New(slog.NewJSONHandler(s.Log, nil)),
 		PublicURL: cmp.Or(o.PublicURL, PublicURL), Courier: s.courier(t),
 	}
 	var err error

@@ -1,8 +1,4 @@
-//go:build unix
-
-// Package testdb gives tests above the store a database: SQLite, or PostgreSQL where the environment variable
-// COATCHECK_TEST_DATABASE is "postgres". What they promise holds on both, and "make test" runs them on both.
-package testdb
+package apitest
 
 import (
 	"context"
@@ -16,16 +12,11 @@ import (
 	"github.com/coatcheck/coatcheck/storage/sqlite"
 )
 
-// Store is a store that can be closed. [Open] does so at the end of the test.
-type Store interface {
-	broker.Store
-	Close() error
-}
-
-// Open gives a store on a fresh, empty database. Now is its clock.
-func Open(t testing.TB, now func() time.Time) Store {
+// openStore gives a store on a fresh, empty database: of SQLite, or of PostgreSQL where the environment variable
+// COATCHECK_TEST_DATABASE is "postgres". What an API promises holds on both, and "make test" runs its tests on both.
+func openStore(t testing.TB, now func() time.Time) broker.Store {
 	t.Helper()
-	var store Store
+	var store broker.Store
 	var err error
 	switch name := os.Getenv("COATCHECK_TEST_DATABASE"); name { //nolint:forbidigo // part of tests, which look there
 	case "", "sqlite":
@@ -35,14 +26,8 @@ func Open(t testing.TB, now func() time.Time) Store {
 	default:
 		t.Fatalf("COATCHECK_TEST_DATABASE=%s: want sqlite or postgres", name)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	must(t, err)
+	t.Cleanup(func() { must(t, store.Close()) })
 	return store
 }
 
