@@ -16,11 +16,15 @@ type failingStore struct {
 	broker.Store
 	noSwap  atomic.Bool
 	noLease atomic.Bool
-	swaps   atomic.Int64 // tried
+	swaps   atomic.Int64  // tried
+	silence chan struct{} // swaps get no answer before it is closed; nil: they do
 }
 
 func (s *failingStore) SwapCredential(ctx context.Context, swap *broker.Swap) error {
 	s.swaps.Add(1)
+	if s.silence != nil {
+		<-s.silence
+	}
 	if s.noSwap.Load() {
 		return broker.ErrStorageUnavailable
 	}
@@ -157,6 +161,40 @@ func TestAHeldTokenSurvivesTheEndOfTheProcess(t *testing.T) {
 	}
 	if n, reused := r.provider.count(); n != 1 || reused != 0 || len(reserve.spilled) != 0 {
 		t.Fatalf("%d requests, %d reused, %d still saved", n, reused, len(reserve.spilled))
+	}
+}
+
+// A database that does not even answer, as one whose machine is gone, must not take the pair with it when the process ends.
+func TestATokenThatIsBeingStoredSurvivesTheEndOfTheProcess(t *testing.T) {
+	store, reserve, option := withFailingStore()
+	r := newRig(t, option, func(r *rig) { r.drain = 100 * time.Millisecond })
+	ref := r.imported("c", time.Hour)
+	r.clock.advance(2 * time.Hour)
+	stop := r.run()
+	store.silence = make(chan struct{})
+	result := make(chan error, 1)
+	go func() {
+		_, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
+		result <- err
+	}()
+	waitFor(t, func() bool { return store.swaps.Load() >= 1 })
+	if err := r.broker.Ready(t.Context()); err != nil {
+		t.Errorf("not ready, although nothing has failed: %v", err)
+	}
+	stop()
+	if len(reserve.spilled) != 1 || reserve.spilled[0].From != 1 {
+		t.Errorf("%d pairs were saved", len(reserve.spilled))
+	}
+	close(store.silence) // it was stored after all, and what was saved has been overtaken
+	if err := <-result; err != nil {
+		t.Fatal(err)
+	}
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	if got := r.reveal(ref).Material.Access.Reveal(); got != "access-token-000002" || len(reserve.spilled) != 0 {
+		t.Errorf("token %q, %d still saved", got, len(reserve.spilled))
 	}
 }
 

@@ -58,6 +58,7 @@ func merge(old, fresh *Material) *Material {
 // spent the old refresh token, so what we hold is the only one.
 func (b *Broker) commit(ctx context.Context, t *target, s *Swap) (*Credential, error) {
 	c := t.connection
+	b.held.begin(s)
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, heldPause) {
 		err := b.cache.writing(c.Integration, c.Key, func() error { return b.store.SwapCredential(ctx, s) })
 		switch {
