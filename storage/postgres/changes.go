@@ -25,7 +25,8 @@ type seen struct {
 
 // ForeignChanges implements [broker.Store]. Numbers that transactions take are in another order than their commits, and
 // commits have none, so a node remembers which transactions it could see, and looks for rows of others that it could not.
-// Of d's own writes there is none, and of writes by others those count that concern what nodes keep in memory.
+// Of d's own writes there is none, unless their outcome is unknown, and of writes by others those count that concern what
+// nodes keep in memory.
 func (d *DB) ForeignChanges(ctx context.Context) (int64, error) {
 	d.seen.mu.Lock()
 	defer d.seen.mu.Unlock()
@@ -38,7 +39,7 @@ func (d *DB) ForeignChanges(ctx context.Context) (int64, error) {
 		return c.row(`SELECT pg_current_snapshot()::text, `+statementTime+`, $1 <> '' AND EXISTS (SELECT 1 FROM changes
 				WHERE xid >= pg_snapshot_xmin(nullif($1, '')::pg_snapshot) AND xid < pg_snapshot_xmax(pg_current_snapshot())
 				AND NOT pg_visible_in_snapshot(xid, nullif($1, '')::pg_snapshot) AND node <> $2)`,
-			[]any{s.snapshot, d.node}, &snapshot, &at, &changed)
+			[]any{s.snapshot, d.telling.Load().name}, &snapshot, &at, &changed)
 	})
 	if err != nil {
 		return 0, err
@@ -55,9 +56,9 @@ func (d *DB) ForeignChanges(ctx context.Context) (int64, error) {
 	}
 	if at-s.swept > sweepChanges || at < s.swept {
 		s.swept = at
-		return s.count, d.forgetChanges(ctx, at-keepChanges)
+		return s.count + d.doubts.Load(), d.forgetChanges(ctx, at-keepChanges)
 	}
-	return s.count, nil
+	return s.count + d.doubts.Load(), nil
 }
 
 // forgetChanges removes rows that everybody has seen.
