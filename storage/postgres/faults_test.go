@@ -119,7 +119,11 @@ func TestACommitInDoubtIsLookedAtAgain(t *testing.T) {
 	before := look()
 	told := d.telling.Load()
 	told.options.CommitQuery += "; SELECT pg_terminate_backend(pg_backend_pid())"
-	refused(t, rename("committed"), broker.ErrStorageUnavailable)
+	err := rename("committed")
+	refused(t, err, broker.ErrStorageUnavailable)
+	if msg := broker.AsError(err).Msg; strings.Contains(msg, "nothing was changed") {
+		t.Errorf("the caller is told: %s", msg)
+	}
 	list, err := d.Environments(t.Context())
 	ok(t, err)
 	if list[0].Name != "committed" {
