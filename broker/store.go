@@ -260,8 +260,9 @@ type CredentialStore interface {
 	// FailRefresh records a failure if the version is still the same, and clears the lease of owner. On another version
 	// nothing changes and nothing is wrong.
 	FailRefresh(ctx context.Context, f *RefreshFailure) error
-	// SetRefreshAt moves the next background attempt if the version is still the same.
-	SetRefreshAt(ctx context.Context, id ConnectionID, version int64, at time.Time) error
+	// SetRefreshAt moves the next background attempt if the version is still the same, and so is the time, zero included:
+	// what came of an attempt in between has its own plans, or none for a grant that was lost.
+	SetRefreshAt(ctx context.Context, id ConnectionID, version int64, from, to time.Time) error
 	// DueRefreshes lists credentials that are due and not leased, most overdue first, without those of some integrations.
 	DueRefreshes(ctx context.Context, now time.Time, except []IntegrationID, limit int) ([]DueRefresh, error)
 	// NextRefresh is when the next unleased credential is due; zero: none.

@@ -66,11 +66,12 @@ func (d *DB) ReleaseRefresh(ctx context.Context, id broker.ConnectionID, owner s
 }
 
 // SetRefreshAt implements [broker.CredentialStore].
-func (d *DB) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version int64, at time.Time) error {
+func (d *DB) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version int64, from, to time.Time) error {
 	return d.write(ctx, "set refresh time", func(tx *conn) error {
 		_, err := tx.exec(`UPDATE credentials SET refresh_at = $1
-			WHERE connection_number = (SELECT number FROM connections WHERE id = $2) AND version = $3`,
-			micros(at), string(id), version)
+			WHERE connection_number = (SELECT number FROM connections WHERE id = $2) AND version = $3
+				AND refresh_at IS NOT DISTINCT FROM $4`,
+			micros(to), string(id), version, micros(from))
 		return err
 	})
 }

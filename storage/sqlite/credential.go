@@ -221,11 +221,11 @@ func recordFailure(tx *conn, number int64, f *broker.RefreshFailure) error {
 }
 
 // SetRefreshAt implements [broker.CredentialStore].
-func (d *DB) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version int64, at time.Time) error {
+func (d *DB) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version int64, from, to time.Time) error {
 	return d.write(ctx, "set refresh time", func(tx *conn) error {
 		_, err := tx.exec(`UPDATE credentials SET refresh_at = ?
-			WHERE connection_number = (SELECT number FROM connections WHERE id = ?) AND version = ?`,
-			micros(at), string(id), version)
+			WHERE connection_number = (SELECT number FROM connections WHERE id = ?) AND version = ? AND refresh_at IS ?`,
+			micros(to), string(id), version, micros(from))
 		return err
 	})
 }

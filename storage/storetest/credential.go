@@ -210,16 +210,34 @@ var credentialTests = map[string]func(*fixture){
 	},
 	"the next attempt is moved": func(f *fixture) {
 		c := f.granted()
-		next := f.now().Add(3 * time.Hour)
-		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, next))
-		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 2, f.now()))
-		f.ok(f.b.SetRefreshAt(f.ctx, "gone", 1, f.now()))
+		first, next := f.credential("1").RefreshAt, f.now().Add(3*time.Hour)
+		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, first, next))
+		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 2, next, f.now()))
+		f.ok(f.b.SetRefreshAt(f.ctx, "gone", 1, next, f.now()))
 		if _, cred := f.reread(c.ID); !cred.RefreshAt.Equal(next) {
 			f.Errorf("next attempt %s, want %s", cred.RefreshAt, next)
 		}
-		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, time.Time{}))
+		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, next, time.Time{}))
 		if _, cred := f.reread(c.ID); !cred.RefreshAt.IsZero() {
 			f.Errorf("next attempt %s, want none", cred.RefreshAt)
+		}
+	},
+	"the next attempt is not moved where a failure has planned it": func(f *fixture) {
+		for _, planned := range []time.Time{f.now().Add(20 * time.Minute), {}} { // put off, and lost
+			c := f.granted()
+			failure := f.failure(c)
+			failure.NextAt = planned
+			f.ok(f.a.FailRefresh(f.ctx, failure))
+			f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, f.credential("1").RefreshAt, f.now().Add(time.Minute)))
+			if _, cred := f.reread(c.ID); !cred.RefreshAt.Equal(planned) {
+				f.Errorf("next attempt %s, want %s", cred.RefreshAt, planned)
+			}
+		}
+		c := f.granted()
+		f.putOff(c, time.Time{})
+		f.putOff(c, f.now()) // whoever has seen that there is none can set one
+		if _, cred := f.reread(c.ID); !cred.RefreshAt.Equal(f.now()) {
+			f.Errorf("next attempt %s, want now", cred.RefreshAt)
 		}
 	},
 }

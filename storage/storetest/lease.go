@@ -188,7 +188,7 @@ var leaseTests = map[string]func(*fixture){
 		late, later, latest := f.due(3*time.Hour), f.due(2*time.Hour), f.dueAt(slack, time.Hour)
 		f.due(-time.Minute)
 		never := f.granted()
-		f.ok(f.a.SetRefreshAt(f.ctx, never.ID, 1, time.Time{}))
+		f.putOff(never, time.Time{})
 		f.dues(nil, 10, late, later, latest)
 		f.dues(nil, 2, late, later)
 		f.dues([]broker.IntegrationID{f.integration.ID}, 10, latest)
@@ -236,8 +236,15 @@ func (f *fixture) dueAt(integration broker.IntegrationID, since time.Duration) *
 	c := f.connection()
 	c.Integration = integration
 	f.grantedAs(c)
-	f.ok(f.a.SetRefreshAt(f.ctx, c.ID, 1, f.now().Add(-since)))
+	f.putOff(c, f.now().Add(-since))
 	return c
+}
+
+// putOff moves the next attempt of c's version 1, from wherever it is.
+func (f *fixture) putOff(c *broker.Connection, to time.Time) {
+	f.Helper()
+	_, cred := f.reread(c.ID)
+	f.ok(f.a.SetRefreshAt(f.ctx, c.ID, 1, cred.RefreshAt, to))
 }
 
 func (f *fixture) dues(except []broker.IntegrationID, limit int, want ...*broker.Connection) {
