@@ -166,7 +166,8 @@ func (b *Broker) recover(ctx context.Context) error {
 	return b.Sweep(ctx)
 }
 
-// applySpilled stores the tokens that an earlier process could not. One that has been overtaken is dropped.
+// applySpilled stores the tokens that an earlier process could not. One that has been overtaken is dropped; one whose connection
+// was deleted meanwhile is ended with the provider, if it is this database that it was deleted from.
 func (b *Broker) applySpilled(ctx context.Context) error {
 	if b.reserve == nil {
 		return nil
@@ -176,7 +177,11 @@ func (b *Broker) applySpilled(ctx context.Context) error {
 		return err
 	}
 	for _, s := range swaps {
-		if err := b.store.SwapCredential(ctx, s); err != nil && !overtaken(err) {
+		err := b.store.SwapCredential(ctx, s)
+		if errors.Is(err, ErrNotFound) {
+			err = b.endOrphan(ctx, s)
+		}
+		if err != nil && !overtaken(err) {
 			return err
 		}
 	}

@@ -211,6 +211,8 @@ type Swap struct {
 	Config     []byte // replaces the connection's config; nil: leaves it
 	Scopes     []string
 	Trail      Trail
+	// Orphan ends what was renewed where the connection is gone by then; stores leave it to the broker.
+	Orphan *Revocation
 }
 
 // RefreshFailure is a renewal that came to nothing.
@@ -277,6 +279,7 @@ type CredentialStore interface {
 
 // RevocationStore keeps revocations.
 type RevocationStore interface {
+	// AddRevocation inserts it. Conflict: the id exists. NotFound: there is no such environment.
 	AddRevocation(ctx context.Context, r *Revocation, t Trail) error
 	// ClaimRevocations takes due ones, oldest first, and moves their NextAt to until, so that another claims them only
 	// if this one dies.
