@@ -134,7 +134,7 @@ func twoNodes(t *testing.T, options ...func(*rig)) (a, b *rig) {
 	})...)
 	b = new(rig)
 	*b = rig{
-		t: t, dir: a.dir, clock: a.clock, log: a.log, identity: a.identity, provider: a.provider, origins: a.origins, wrap: a.wrap,
+		t: t, dir: a.dir, clock: a.clock, log: a.log, identity: a.identity, provider: a.provider, origins: a.origins, wrap: a.wrap, courier: a.courier,
 	}
 	b.startBeside()
 	return a, b
@@ -342,5 +342,41 @@ func TestNothingIsToldWhileASessionCannotBeRead(t *testing.T) {
 	store.blind.Store(false)
 	if end := <-ends; !errors.Is(end.Err, broker.ErrOriginRefused) {
 		t.Errorf("heard %+v", end)
+	}
+}
+
+// A node that has not yet read what another one has just written must not give up for good what it finds to do.
+func TestWorkThatANodeKnowsTooLittleOfIsNotGivenUp(t *testing.T) {
+	c := &fakeCourier{}
+	a, b := twoNodes(t, func(r *rig) { r.courier = c })
+	a.webhook.URL = primaryURL
+	a.declare(t.Context()) // the other node knows of no address
+	a.imported("told", time.Hour)
+	b.expectTold(c, "app created")
+	for _, d := range a.deliveries() {
+		if d.Outcome != broker.OutcomeDelivered {
+			t.Errorf("a delivery was given up: %+v", d)
+		}
+	}
+
+	system := broker.System(a.who.Environment)
+	if _, err := a.broker.CreateIntegration(t.Context(), system, broker.IntegrationInput{Key: "two", Provider: "fake", ClientID: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	access, refresh := a.provider.issue(time.Hour)
+	_, _, err := a.broker.Import(t.Context(), a.who, broker.ImportInput{Integration: "two", Key: "k", Material: &broker.Material{
+		Type: "OAUTH2", Access: broker.NewSecret(access), Refresh: broker.NewSecret(refresh),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.broker.DeleteConnection(t.Context(), a.who, broker.ConnectionRef{Integration: "two", Key: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.broker.RevokeDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.provider.revocations(); len(got) != 1 || got[0] != refresh {
+		t.Errorf("revoked %q, want %q", got, refresh)
 	}
 }
