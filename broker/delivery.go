@@ -193,7 +193,7 @@ func (b *Broker) startDeliveries(ctx context.Context) (started *sync.WaitGroup, 
 func (b *Broker) runEndpoint(ctx context.Context, endpoint string) {
 	for first := true; !b.isStopping() && (first || !b.outbox.crowded()); first = false {
 		now := b.Now()
-		d, err := b.store.ClaimDelivery(ctx, endpoint, now, now.Add(deliverClaim))
+		d, err := b.store.ClaimDelivery(ctx, endpoint, now, b.claimedUntil(now, deliverClaim))
 		if err != nil {
 			b.log.LogAttrs(ctx, slog.LevelError, "a delivery could not be claimed", slog.Any("error", err))
 			return

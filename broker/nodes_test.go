@@ -380,3 +380,56 @@ func TestWorkThatANodeKnowsTooLittleOfIsNotGivenUp(t *testing.T) {
 		t.Errorf("revoked %q, want %q", got, refresh)
 	}
 }
+
+// What one node is working on is left to it by another whose clock is ahead.
+func TestClocksOfNodesMayDiffer(t *testing.T) {
+	c := &fakeCourier{}
+	a, other := twoNodes(t, func(r *rig) { r.courier, r.webhook.URL = c, primaryURL })
+	ahead := *other
+	ahead.clock, ahead.webhook = &clock{now: a.clock.Now().Add(2 * time.Minute)}, a.webhook
+	ahead.startBeside()
+
+	busy, proceed := make(chan struct{}), make(chan struct{})
+	c.set(func(*broker.Parcel) broker.Receipt {
+		busy <- struct{}{}
+		<-proceed
+		return broker.Receipt{Status: 200}
+	})
+	ref := a.imported("k", time.Hour)
+	done := make(chan error, 1)
+	go func() { done <- a.broker.DeliverDue(t.Context()) }()
+	<-busy
+	c.set(nil)
+	ahead.deliverDue()
+	close(proceed)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.take()); n != 1 {
+		t.Errorf("the app was told %d times", n)
+	}
+
+	proceed = make(chan struct{})
+	a.provider.set(func(p *fakeProvider) {
+		p.revoking = func() {
+			busy <- struct{}{}
+			<-proceed
+		}
+	})
+	if err := a.broker.DeleteConnection(t.Context(), a.who, ref); err != nil {
+		t.Fatal(err)
+	}
+	go func() { done <- a.broker.RevokeDue(t.Context()) }()
+	<-busy
+	a.provider.set(func(p *fakeProvider) { p.revoking = nil })
+	if err := ahead.broker.RevokeDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	close(proceed)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := a.provider.revocations(); len(got) != 1 {
+		t.Errorf("revoked %q", got)
+	}
+}

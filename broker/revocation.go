@@ -27,7 +27,7 @@ const (
 func (b *Broker) RevokeDue(ctx context.Context) error {
 	for b.Paused() == NotPaused {
 		now := b.Now()
-		list, err := b.store.ClaimRevocations(ctx, now, now.Add(revokeClaim), revokeAtOnce)
+		list, err := b.store.ClaimRevocations(ctx, now, b.claimedUntil(now, revokeClaim), revokeAtOnce)
 		if err != nil || len(list) == 0 {
 			return err
 		}

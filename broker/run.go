@@ -99,6 +99,14 @@ func (b *Broker) drain(ctx context.Context) error {
 	return errors.Join(b.flushLines(ctx), b.flushUses(ctx, b.Now()))
 }
 
+// claimedUntil is when a claim that is made now runs out. A node whose clock is ahead must not take it while it is worked on.
+func (b *Broker) claimedUntil(now time.Time, d time.Duration) time.Time {
+	if b.shared != nil {
+		d += clockSkew
+	}
+	return now.Add(d)
+}
+
 // every does work again and again until ctx ends.
 func (b *Broker) every(ctx context.Context, interval time.Duration, what string, work func(context.Context) error) {
 	tick := time.NewTicker(interval)
