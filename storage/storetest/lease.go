@@ -152,6 +152,18 @@ var leaseTests = map[string]func(*fixture){
 		f.clock.advance(-24 * time.Hour)
 		f.lease(f.b, c, "other")
 	},
+	"what such a lease was for is due": func(f *fixture) {
+		c, other := f.due(26*time.Hour), f.due(25*time.Hour)
+		f.lease(f.a, c, "dead")
+		f.clock.advance(-24 * time.Hour)
+		f.lease(f.a, other, "living")
+		f.dues(nil, 10, c)
+		f.next(f.now().Add(-2 * time.Hour))
+		f.clock.advance(-time.Second) // as one clock is behind another
+		f.lease(f.b, c, "living")
+		f.dues(nil, 10)
+		f.next(time.Time{})
+	},
 	"there must be something to renew": func(f *fixture) {
 		pending := f.connection()
 		f.ok(f.a.CreatePending(f.ctx, pending, broker.Trail{}))
