@@ -260,7 +260,7 @@ type CredentialStore interface {
 	// is newer. NotFound: the connection is gone.
 	SwapCredential(ctx context.Context, s *Swap) error
 	// FailRefresh records a failure if the version is still the same, and clears the lease of owner. On another version
-	// nothing changes and nothing is wrong.
+	// nothing changes and nothing is wrong; nor where the grant was found to be lost since owner's lease ran out.
 	FailRefresh(ctx context.Context, f *RefreshFailure) error
 	// SetRefreshAt moves the next background attempt if the version is still the same, and so is the time, zero included:
 	// what came of an attempt in between has its own plans, or none for a grant that was lost.

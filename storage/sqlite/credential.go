@@ -185,8 +185,8 @@ func (d *DB) FailRefresh(ctx context.Context, f *broker.RefreshFailure) error {
 		if err != nil {
 			return err
 		}
-		n, err := tx.exec("UPDATE credentials SET refresh_at = ? WHERE connection_number = ? AND version = ?",
-			micros(f.NextAt), number, f.Version)
+		n, err := tx.exec(`UPDATE credentials SET refresh_at = ? WHERE connection_number = ? AND version = ?
+			AND (failures = 0 OR refresh_at IS NOT NULL OR lease_owner = ?)`, micros(f.NextAt), number, f.Version, f.Owner)
 		if err != nil || n == 0 {
 			return err
 		}

@@ -208,6 +208,29 @@ var credentialTests = map[string]func(*fixture){
 		f.ok(f.b.FailRefresh(f.ctx, f.failure(gone)))
 		f.wroteNothing("fail")
 	},
+	"a failure that comes late leaves a lost grant alone": func(f *fixture) {
+		c := f.granted()
+		f.lease(f.a, c, "slow")
+		f.clock.advance(leaseFor)
+		f.lease(f.b, c, "owner")
+		lost := f.failure(c)
+		lost.NextAt = time.Time{}
+		f.ok(f.b.FailRefresh(f.ctx, lost))
+		before, cred := f.reread(c.ID)
+		late := f.failure(c)
+		late.Owner, late.Code, late.Reason, late.Trail = "slow", "timeout", broker.ReasonRefreshFails, f.trail("late")
+		f.ok(f.a.FailRefresh(f.ctx, late))
+		f.wroteNothing("late")
+		after, now := f.reread(c.ID)
+		f.same(after, before)
+		f.same(now, cred)
+		f.lease(f.a, c, "slow") // somebody insists, and finds that the provider cannot be reached
+		f.ok(f.a.FailRefresh(f.ctx, late))
+		f.wrote("late")
+		if _, cred := f.reread(c.ID); !cred.RefreshAt.Equal(late.NextAt) || cred.LeaseOwner != "" {
+			f.Errorf("next attempt %s, lease of %q", cred.RefreshAt, cred.LeaseOwner)
+		}
+	},
 	"the next attempt is moved": func(f *fixture) {
 		c := f.granted()
 		first, next := f.credential("1").RefreshAt, f.now().Add(3*time.Hour)
