@@ -433,3 +433,18 @@ func TestClocksOfNodesMayDiffer(t *testing.T) {
 		t.Errorf("revoked %q", got)
 	}
 }
+
+// Nodes that start together with a file that has lost its key find it open, and end it; that another was faster is no failure.
+func TestNodesStartTogetherWithoutAKeyOfBefore(t *testing.T) {
+	a, b := twoNodes(t)
+	declared := a.declared()
+	declared[0].SecretKey = broker.Secret{}
+	for _, r := range []*rig{a, b} {
+		if err := r.broker.Declare(t.Context(), declared); err != nil {
+			t.Errorf("declare: %v", err)
+		}
+		if _, err := r.broker.Authenticate(rigKey); !errors.Is(err, broker.ErrUnauthorized) {
+			t.Errorf("the key opens still: %v", err)
+		}
+	}
+}
