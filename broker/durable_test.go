@@ -411,3 +411,40 @@ func (s *leavingStore) DeleteIntegration(ctx context.Context, id broker.Integrat
 	s.leave()
 	return n, err
 }
+
+// A token that could not be renewed is given as it is, as long as it is good, and not where its connection was deleted while
+// that was tried.
+func TestATokenIsNotGivenAfterItsDeletion(t *testing.T) {
+	down := &broker.ProviderError{Class: broker.Transient, Code: "http_503", Status: 503}
+	for name, left := range map[string]time.Duration{"a read": 10 * time.Minute, "a call": 20 * time.Second} {
+		for what, answer := range map[string]error{"the provider is down": down, "it has issued another": nil} {
+			t.Run(name+", "+what, func(t *testing.T) {
+				r := newRig(t)
+				ref := r.imported("c", time.Hour)
+				r.clock.advance(time.Hour - left)
+				asked, proceed := make(chan struct{}), make(chan struct{})
+				r.provider.set(func(p *fakeProvider) {
+					p.before = func(int) error { close(asked); <-proceed; return answer }
+				})
+				result := make(chan error, 1)
+				go func() {
+					var err error
+					if name == "a call" {
+						_, err = r.wayOut(ref)
+					} else {
+						_, err = r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
+					}
+					result <- err
+				}()
+				<-asked
+				if err := r.broker.DeleteConnection(t.Context(), r.who, ref); err != nil {
+					t.Fatal(err)
+				}
+				close(proceed)
+				if err := <-result; !errors.Is(err, broker.ErrNotFound) {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+	}
+}
