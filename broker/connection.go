@@ -249,10 +249,18 @@ func (b *Broker) freshened(ctx context.Context, i *Integration, conn *Connection
 	if err == nil {
 		return fresh, nil
 	}
-	if !o.ForceRefresh && !c.hasExpired(b.Now()) {
-		return c, nil
+	if o.ForceRefresh || c.hasExpired(b.Now()) {
+		return nil, err
 	}
-	return nil, err
+	// It is still good, unless the connection was deleted, here or on another node, while the renewal was tried.
+	now, gone := b.store.Credential(ctx, c.Connection)
+	switch {
+	case gone != nil:
+		return nil, onConnection(gone)
+	case now.hasExpired(b.Now()):
+		return nil, err
+	}
+	return now, nil
 }
 
 // revealed opens what the actor gets.

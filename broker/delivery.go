@@ -193,7 +193,7 @@ func (b *Broker) startDeliveries(ctx context.Context) (started *sync.WaitGroup, 
 func (b *Broker) runEndpoint(ctx context.Context, endpoint string) {
 	for first := true; !b.isStopping() && (first || !b.outbox.crowded()); first = false {
 		now := b.Now()
-		d, err := b.store.ClaimDelivery(ctx, endpoint, now, now.Add(deliverClaim))
+		d, err := b.store.ClaimDelivery(ctx, endpoint, now, b.claimedUntil(now, deliverClaim))
 		if err != nil {
 			b.log.LogAttrs(ctx, slog.LevelError, "a delivery could not be claimed", because(err))
 			return
@@ -251,12 +251,14 @@ func (b *Broker) parcel(ctx context.Context, d *Delivery) (p *Parcel, code strin
 	if err != nil {
 		return nil, "", err
 	}
-	w, address := b.receiver(d)
-	if w == nil || slices.Contains(w.Stopped, address) {
-		// A command may have made a key, or let an address be tried again, a moment ago.
+	w := b.snapshot.Load().webhooks[d.Environment]
+	address := d.receiver(w)
+	if w == nil || address == "" || slices.Contains(w.Stopped, address) {
+		// A command or another node may have named an address, made a key, or let an address be tried again, a moment ago.
 		if w, err = b.storedWebhook(ctx, d.Environment); err != nil {
 			return nil, "", err
 		}
+		address = d.receiver(w)
 	}
 	switch {
 	case address == "":
@@ -279,19 +281,18 @@ func (b *Broker) parcel(ctx context.Context, d *Delivery) (p *Parcel, code strin
 	return &Parcel{ID: d.Event, URL: address, At: b.Now(), Keys: keys, LegacySignature: !w.NoLegacySignature, Notice: n}, "", nil
 }
 
-// receiver gives the address that an endpoint stands for now.
-func (b *Broker) receiver(d *Delivery) (*Webhook, string) {
-	w := b.snapshot.Load().webhooks[d.Environment]
+// receiver gives the address that the delivery's endpoint stands for; nil: the environment has none of its own.
+func (d *Delivery) receiver(w *Webhook) string {
 	_, to, _ := strings.Cut(d.Endpoint, " ")
 	switch {
 	case to != endpointPrimary && to != endpointSecondary:
-		return w, to
+		return to
 	case w == nil:
-		return nil, ""
+		return ""
 	case to == endpointPrimary:
-		return w, w.URL
+		return w.URL
 	}
-	return w, w.SecondaryURL
+	return w.SecondaryURL
 }
 
 // settleDelivery records an attempt, and writes the one line that the log has of it.

@@ -16,11 +16,15 @@ type failingStore struct {
 	broker.Store
 	noSwap  atomic.Bool
 	noLease atomic.Bool
-	swaps   atomic.Int64 // tried
+	swaps   atomic.Int64  // tried
+	silence chan struct{} // swaps get no answer before it is closed; nil: they do
 }
 
 func (s *failingStore) SwapCredential(ctx context.Context, swap *broker.Swap) error {
 	s.swaps.Add(1)
+	if s.silence != nil {
+		<-s.silence
+	}
 	if s.noSwap.Load() {
 		return broker.ErrStorageUnavailable
 	}
@@ -121,42 +125,6 @@ func TestARenewedTokenIsHeldUntilItIsStored(t *testing.T) {
 	}
 	if reserve.freed != 1 || reserve.refills != 1 {
 		t.Fatalf("reserve freed %d times, refilled %d times", reserve.freed, reserve.refills)
-	}
-}
-
-// When the process has to end before there is room, the sealed pair goes into the reserve, and the next process stores it.
-func TestAHeldTokenSurvivesTheEndOfTheProcess(t *testing.T) {
-	store, reserve, option := withFailingStore()
-	r := newRig(t, option, func(r *rig) { r.drain = 100 * time.Millisecond })
-	ref := r.imported("c", time.Hour)
-	r.clock.advance(2 * time.Hour)
-	stop := r.run()
-	store.noSwap.Store(true)
-	result := make(chan error, 1)
-	go func() {
-		_, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
-		result <- err
-	}()
-	waitFor(t, func() bool { return store.swaps.Load() >= 1 })
-	stop()
-	if err := <-result; !errors.Is(err, broker.ErrStorageUnavailable) && !errors.Is(err, broker.ErrRefreshTimeout) {
-		t.Fatalf("the caller got %v", err)
-	}
-	if len(reserve.spilled) != 1 {
-		t.Fatalf("%d pairs were saved", len(reserve.spilled))
-	}
-
-	if err := r.store.Close(); err != nil {
-		t.Fatal(err)
-	}
-	store.noSwap.Store(false)
-	r.start()
-	got := r.reveal(ref)
-	if got.Material.Access.Reveal() != "access-token-000002" {
-		t.Fatalf("token %q", got.Material.Access.Reveal())
-	}
-	if n, reused := r.provider.count(); n != 1 || reused != 0 || len(reserve.spilled) != 0 {
-		t.Fatalf("%d requests, %d reused, %d still saved", n, reused, len(reserve.spilled))
 	}
 }
 
@@ -442,4 +410,41 @@ func (s *leavingStore) DeleteIntegration(ctx context.Context, id broker.Integrat
 	n, err := s.Store.DeleteIntegration(ctx, id, at, t)
 	s.leave()
 	return n, err
+}
+
+// A token that could not be renewed is given as it is, as long as it is good, and not where its connection was deleted while
+// that was tried.
+func TestATokenIsNotGivenAfterItsDeletion(t *testing.T) {
+	down := &broker.ProviderError{Class: broker.Transient, Code: "http_503", Status: 503}
+	for name, left := range map[string]time.Duration{"a read": 10 * time.Minute, "a call": 20 * time.Second} {
+		for what, answer := range map[string]error{"the provider is down": down, "it has issued another": nil} {
+			t.Run(name+", "+what, func(t *testing.T) {
+				r := newRig(t)
+				ref := r.imported("c", time.Hour)
+				r.clock.advance(time.Hour - left)
+				asked, proceed := make(chan struct{}), make(chan struct{})
+				r.provider.set(func(p *fakeProvider) {
+					p.before = func(int) error { close(asked); <-proceed; return answer }
+				})
+				result := make(chan error, 1)
+				go func() {
+					var err error
+					if name == "a call" {
+						_, err = r.wayOut(ref)
+					} else {
+						_, err = r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
+					}
+					result <- err
+				}()
+				<-asked
+				if err := r.broker.DeleteConnection(t.Context(), r.who, ref); err != nil {
+					t.Fatal(err)
+				}
+				close(proceed)
+				if err := <-result; !errors.Is(err, broker.ErrNotFound) {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+	}
 }

@@ -241,7 +241,7 @@ func (b *Broker) release(ctx context.Context, envs map[EnvironmentID]bool, ints 
 		if k.key.Managed && !keys[k.key.ID] {
 			// A key that left the file must not go on opening the door.
 			err := b.store.RevokeAPIKey(ctx, k.key.ID, b.Now(), b.audited(System(k.key.Environment), "apikey.revoke", string(k.key.ID)))
-			if err != nil {
+			if err != nil && !errors.Is(err, ErrNotFound) { // then another node that starts has been faster
 				return err
 			}
 		}

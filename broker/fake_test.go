@@ -31,6 +31,8 @@ type fakeProvider struct {
 	before func(n int) error
 	// after runs when the provider has issued and before the answer arrives.
 	after func(n int) error
+	// revoking runs in the middle of a revocation, without the lock, when it is set.
+	revoking func()
 	// revokeErr is what revocations are answered.
 	revokeErr error
 	panics    bool
@@ -227,6 +229,12 @@ func (p *fakeProvider) rotate(refresh string) (*broker.Obtained, error) {
 }
 
 func (p *fakeProvider) Revoke(_ context.Context, h *broker.Holding) (bool, error) {
+	p.mu.Lock()
+	revoking := p.revoking
+	p.mu.Unlock()
+	if revoking != nil {
+		revoking()
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.panics {

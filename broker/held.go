@@ -3,25 +3,38 @@ package broker
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 )
 
-// held are renewed credentials that could not be stored yet.
+// held are renewed credentials that are not stored yet.
 type held struct {
 	mu     sync.Mutex
-	swaps  map[ConnectionID]*Swap
-	refill bool          // the reserve was freed
-	end    chan struct{} // closed when the process is about to end and holding on is of no use any more
+	begun  map[ConnectionID]*Swap // the store has not answered yet, which it may take longer for than the process has
+	swaps  map[ConnectionID]*Swap // the store did not take them
+	refill bool                   // the reserve was freed
+	end    chan struct{}          // closed when the process is about to end and holding on is of no use any more
 	once   sync.Once
 }
 
-func newHeld() *held { return &held{swaps: make(map[ConnectionID]*Swap), end: make(chan struct{})} }
+func newHeld() *held {
+	return &held{begun: make(map[ConnectionID]*Swap), swaps: make(map[ConnectionID]*Swap), end: make(chan struct{})}
+}
+
+// begin notes what is about to be stored.
+func (h *held) begin(s *Swap) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.begun[s.Connection] = s
+}
 
 // add reports whether the swap is new here.
 func (h *held) add(s *Swap) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, known := h.swaps[s.Connection]
+	delete(h.begun, s.Connection)
 	h.swaps[s.Connection], h.refill = s, true
 	return !known
 }
@@ -29,6 +42,7 @@ func (h *held) add(s *Swap) bool {
 func (h *held) drop(id ConnectionID) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	delete(h.begun, id)
 	delete(h.swaps, id)
 }
 
@@ -38,14 +52,11 @@ func (h *held) count() int {
 	return len(h.swaps)
 }
 
+// all gives whatever is not stored, as far as is known.
 func (h *held) all() []*Swap {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	out := make([]*Swap, 0, len(h.swaps))
-	for _, s := range h.swaps {
-		out = append(out, s)
-	}
-	return out
+	return slices.AppendSeq(slices.Collect(maps.Values(h.swaps)), maps.Values(h.begun))
 }
 
 // refillDue reports, once, that the reserve was freed and nothing needs it any more.

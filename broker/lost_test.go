@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -158,5 +159,40 @@ func TestThirtyDaysBeginWithTheLoss(t *testing.T) {
 	}
 	if _, cred := r.stored(hopeless); len(cred.Refresh) != 0 {
 		t.Fatal("it is still there")
+	}
+}
+
+// outrun is a store that takes no leases, and where another node's attempt ends right before a renewal is put off here.
+type outrun struct {
+	broker.Store
+	lost   broker.RefreshFailure
+	putOff chan struct{}
+}
+
+func (*outrun) LeaseRefresh(context.Context, broker.ConnectionID, string, time.Duration) (*broker.Credential, bool, error) {
+	return nil, false, broker.ErrStorageUnavailable
+}
+
+func (s *outrun) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version int64, from, to time.Time) error {
+	s.lost.Connection, s.lost.Version = id, version
+	if err := s.Store.FailRefresh(ctx, &s.lost); err != nil {
+		return err
+	}
+	defer func() { s.putOff <- struct{}{} }()
+	return s.Store.SetRefreshAt(ctx, id, version, from, to)
+}
+
+// A renewal that came to nothing here is not put off where another node has found meanwhile that the grant is lost: the
+// provider would be asked again, and the app told again.
+func TestALostGrantIsNotPutOff(t *testing.T) {
+	store := &outrun{putOff: make(chan struct{})}
+	r := newRig(t, func(r *rig) { r.wrap = func(s broker.Store) broker.Store { store.Store = s; return store } })
+	ref := r.imported("c", time.Hour)
+	r.clock.advance(50 * time.Minute)
+	store.lost = broker.RefreshFailure{Code: "invalid_grant", At: r.clock.Now(), Status: broker.Failing, Reason: broker.ReasonNeedsReauth, CountsAgainst: true}
+	r.run()
+	<-store.putOff
+	if c, cred := r.stored(ref); !cred.RefreshAt.IsZero() || c.Reason != broker.ReasonNeedsReauth {
+		t.Errorf("it is %s (%s), the next attempt is at %s", c.Status, c.Reason, cred.RefreshAt)
 	}
 }

@@ -161,11 +161,11 @@ func (s *nodeStore) FailRefresh(ctx context.Context, f *broker.RefreshFailure) e
 	return err
 }
 
-func (s *nodeStore) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version int64, at time.Time) error {
+func (s *nodeStore) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version int64, from, at time.Time) error {
 	if err := s.write(ctx, "SetRefreshAt", id, patience); err != nil {
 		return err
 	}
-	err := s.Store.SetRefreshAt(ctx, id, version, at)
+	err := s.Store.SetRefreshAt(ctx, id, version, from, at)
 	s.n.w.note("%s puts %s off to %s: %v", s.n.name, s.n.w.nameOf(id), at.Format(time.TimeOnly), err)
 	return err
 }

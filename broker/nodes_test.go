@@ -134,7 +134,7 @@ func twoNodes(t *testing.T, options ...func(*rig)) (a, b *rig) {
 	})...)
 	b = new(rig)
 	*b = rig{
-		t: t, dir: a.dir, clock: a.clock, log: a.log, identity: a.identity, provider: a.provider, origins: a.origins, wrap: a.wrap,
+		t: t, dir: a.dir, clock: a.clock, log: a.log, identity: a.identity, provider: a.provider, origins: a.origins, wrap: a.wrap, courier: a.courier,
 	}
 	b.startBeside()
 	return a, b
@@ -342,5 +342,109 @@ func TestNothingIsToldWhileASessionCannotBeRead(t *testing.T) {
 	store.blind.Store(false)
 	if end := <-ends; !errors.Is(end.Err, broker.ErrOriginRefused) {
 		t.Errorf("heard %+v", end)
+	}
+}
+
+// A node that has not yet read what another one has just written must not give up for good what it finds to do.
+func TestWorkThatANodeKnowsTooLittleOfIsNotGivenUp(t *testing.T) {
+	c := &fakeCourier{}
+	a, b := twoNodes(t, func(r *rig) { r.courier = c })
+	a.webhook.URL = primaryURL
+	a.declare(t.Context()) // the other node knows of no address
+	a.imported("told", time.Hour)
+	b.expectTold(c, "app created")
+	for _, d := range a.deliveries() {
+		if d.Outcome != broker.OutcomeDelivered {
+			t.Errorf("a delivery was given up: %+v", d)
+		}
+	}
+
+	system := broker.System(a.who.Environment)
+	if _, err := a.broker.CreateIntegration(t.Context(), system, broker.IntegrationInput{Key: "two", Provider: "fake", ClientID: "c"}); err != nil {
+		t.Fatal(err)
+	}
+	access, refresh := a.provider.issue(time.Hour)
+	_, _, err := a.broker.Import(t.Context(), a.who, broker.ImportInput{Integration: "two", Key: "k", Material: &broker.Material{
+		Type: "OAUTH2", Access: broker.NewSecret(access), Refresh: broker.NewSecret(refresh),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.broker.DeleteConnection(t.Context(), a.who, broker.ConnectionRef{Integration: "two", Key: "k"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.broker.RevokeDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.provider.revocations(); len(got) != 1 || got[0] != refresh {
+		t.Errorf("revoked %q, want %q", got, refresh)
+	}
+}
+
+// What one node is working on is left to it by another whose clock is ahead.
+func TestClocksOfNodesMayDiffer(t *testing.T) {
+	c := &fakeCourier{}
+	a, other := twoNodes(t, func(r *rig) { r.courier, r.webhook.URL = c, primaryURL })
+	ahead := *other
+	ahead.clock, ahead.webhook = &clock{now: a.clock.Now().Add(2 * time.Minute)}, a.webhook
+	ahead.startBeside()
+
+	busy, proceed := make(chan struct{}), make(chan struct{})
+	c.set(func(*broker.Parcel) broker.Receipt {
+		busy <- struct{}{}
+		<-proceed
+		return broker.Receipt{Status: 200}
+	})
+	ref := a.imported("k", time.Hour)
+	done := make(chan error, 1)
+	go func() { done <- a.broker.DeliverDue(t.Context()) }()
+	<-busy
+	c.set(nil)
+	ahead.deliverDue()
+	close(proceed)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if n := len(c.take()); n != 1 {
+		t.Errorf("the app was told %d times", n)
+	}
+
+	proceed = make(chan struct{})
+	a.provider.set(func(p *fakeProvider) {
+		p.revoking = func() {
+			busy <- struct{}{}
+			<-proceed
+		}
+	})
+	if err := a.broker.DeleteConnection(t.Context(), a.who, ref); err != nil {
+		t.Fatal(err)
+	}
+	go func() { done <- a.broker.RevokeDue(t.Context()) }()
+	<-busy
+	a.provider.set(func(p *fakeProvider) { p.revoking = nil })
+	if err := ahead.broker.RevokeDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	close(proceed)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := a.provider.revocations(); len(got) != 1 {
+		t.Errorf("revoked %q", got)
+	}
+}
+
+// Nodes that start together with a file that has lost its key find it open, and end it; that another was faster is no failure.
+func TestNodesStartTogetherWithoutAKeyOfBefore(t *testing.T) {
+	a, b := twoNodes(t)
+	declared := a.declared()
+	declared[0].SecretKey = broker.Secret{}
+	for _, r := range []*rig{a, b} {
+		if err := r.broker.Declare(t.Context(), declared); err != nil {
+			t.Errorf("declare: %v", err)
+		}
+		if _, err := r.broker.Authenticate(rigKey); !errors.Is(err, broker.ErrUnauthorized) {
+			t.Errorf("the key opens still: %v", err)
+		}
 	}
 }

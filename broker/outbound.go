@@ -143,6 +143,7 @@ func (b *Broker) fetchOutbound(ctx context.Context, i *Integration, key string) 
 	}
 	k := cacheKey{i.ID, key}
 	writes := b.cache.shard(k)
+	var failure error // of the renewal, after which the connection is looked at again: it may be gone by then
 	for renewed := false; ; renewed = true {
 		generation := writes.Load()
 		t, err := b.store.Ticket(ctx, i.ID, key)
@@ -161,20 +162,19 @@ func (b *Broker) fetchOutbound(ctx context.Context, i *Integration, key string) 
 		}
 		if !runOut || renewed {
 			if runOut && !b.Now().Before(t.ExpiresAt) {
-				return nil, ErrNeedsReauth
+				return nil, orElse(failure, ErrNeedsReauth)
 			}
 			o.generation, o.writes = generation, writes
+			if failure != nil {
+				return o, nil // not for much longer, but still good
+			}
 			b.cache.put(k, o)
 			b.noteUse(o, b.clock())
 			return o, nil
 		}
-		_, err = b.renew(ctx, renewal{environment: t.Environment, connection: t.Connection, than: t.Version, why: whenDue})
-		if err != nil {
-			if b.Now().Before(t.ExpiresAt) && !errors.Is(err, ErrNotFound) {
-				o.generation, o.writes = generation, writes
-				return o, nil // not for much longer, but still good
-			}
-			return nil, onConnection(err)
+		_, failure = b.renew(ctx, renewal{environment: t.Environment, connection: t.Connection, than: t.Version, why: whenDue})
+		if failure != nil && (errors.Is(failure, ErrNotFound) || !b.Now().Before(t.ExpiresAt)) {
+			return nil, onConnection(failure)
 		}
 	}
 }

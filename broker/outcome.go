@@ -22,7 +22,9 @@ func (b *Broker) keep(ctx context.Context, t *target, old *Credential, m *Materi
 	}
 	sealed.RefreshedAt = b.Now()
 	schedule(t.facts, sealed, t.renewer.Renewable(next))
-	swap := &Swap{Connection: t.connection.ID, From: old.Version, Next: sealed, Scopes: next.Scopes}
+	swap := &Swap{
+		Connection: t.connection.ID, From: old.Version, Next: sealed, Scopes: next.Scopes, Orphan: orphan(t.connection, sealed, b.Now()),
+	}
 	if len(got.Config) > 0 {
 		if swap.Config, err = mergeConfig(t.connection.Config, got.Config); err != nil {
 			b.log.LogAttrs(ctx, slog.LevelWarn, "what an answer said besides its token is not kept", slog.String("connection", string(t.connection.ID)))
@@ -58,6 +60,7 @@ func merge(old, fresh *Material) *Material {
 // spent the old refresh token, so what we hold is the only one.
 func (b *Broker) commit(ctx context.Context, t *target, s *Swap) (*Credential, error) {
 	c := t.connection
+	b.held.begin(s)
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, heldPause) {
 		err := b.cache.writing(c.Integration, c.Key, func() error { return b.store.SwapCredential(ctx, s) })
 		switch {
@@ -69,7 +72,7 @@ func (b *Broker) commit(ctx context.Context, t *target, s *Swap) (*Credential, e
 			b.held.drop(c.ID)
 			return b.store.Credential(ctx, c.ID)
 		case errors.Is(err, ErrNotFound): // deleted in the meantime: the new tokens must end too
-			if err = b.store.AddRevocation(ctx, orphan(c, s.Next, b.Now()), Trail{}); err == nil {
+			if err = b.endOrphan(ctx, s); err == nil {
 				b.held.drop(c.ID)
 				return nil, ErrNotFound.On("connection")
 			}
@@ -82,6 +85,20 @@ func (b *Broker) commit(ctx context.Context, t *target, s *Swap) (*Credential, e
 			return nil, ErrStorageUnavailable.Because(err)
 		}
 	}
+}
+
+// endOrphan has tokens ended whose connection is gone. It may be done twice.
+func (b *Broker) endOrphan(ctx context.Context, s *Swap) error {
+	if s.Orphan == nil { // it was spilled before there were any
+		return nil
+	}
+	r := *s.Orphan
+	r.CreatedAt = b.Now() // only now there is something to end
+	r.NextAt = r.CreatedAt
+	if err := b.store.AddRevocation(ctx, &r, Trail{}); !errors.Is(err, ErrConflict) {
+		return err
+	}
+	return nil
 }
 
 // orphan is the revocation of tokens whose connection is gone.

@@ -27,7 +27,7 @@ const (
 func (b *Broker) RevokeDue(ctx context.Context) error {
 	for b.Paused() == NotPaused {
 		now := b.Now()
-		list, err := b.store.ClaimRevocations(ctx, now, now.Add(revokeClaim), revokeAtOnce)
+		list, err := b.store.ClaimRevocations(ctx, now, b.claimedUntil(now, revokeClaim), revokeAtOnce)
 		if err != nil || len(list) == 0 {
 			return err
 		}
@@ -62,7 +62,10 @@ func (b *Broker) revokeSafely(ctx context.Context, r *Revocation) (err error) {
 
 // revoke does one job: asks the provider, or finds that it need not or cannot be asked.
 func (b *Broker) revoke(ctx context.Context, r *Revocation) error {
-	i, ok := b.snapshot.Load().integrations[r.Integration]
+	i, ok, err := b.integrationOf(ctx, r)
+	if err != nil {
+		return err
+	}
 	if !ok {
 		return b.finishRevocation(ctx, r, OutcomeUnsupported)
 	}
@@ -99,6 +102,20 @@ func (b *Broker) revoke(ctx context.Context, r *Revocation) error {
 		return b.finishRevocation(ctx, r, OutcomeUnsupported)
 	}
 	return b.revokeLater(ctx, r, failure.RetryAfter)
+}
+
+// integrationOf finds the integration of a job. One that is not known may be another node's of a moment ago: what is
+// finished here without asking its provider can never be revoked.
+func (b *Broker) integrationOf(ctx context.Context, r *Revocation) (*Integration, bool, error) {
+	i, ok := b.snapshot.Load().integrations[r.Integration]
+	if ok {
+		return i, true, nil
+	}
+	if err := b.reload(ctx); err != nil {
+		return nil, false, err
+	}
+	i, ok = b.snapshot.Load().integrations[r.Integration]
+	return i, ok, nil
 }
 
 // askToRevoke asks the provider through its gate. err says that it was not asked.

@@ -99,6 +99,14 @@ func (b *Broker) drain(ctx context.Context) error {
 	return errors.Join(b.flushLines(ctx), b.flushUses(ctx, b.Now()))
 }
 
+// claimedUntil is when a claim that is made now runs out. A node whose clock is ahead must not take it while it is worked on.
+func (b *Broker) claimedUntil(now time.Time, d time.Duration) time.Time {
+	if b.shared != nil {
+		d += clockSkew
+	}
+	return now.Add(d)
+}
+
 // every does work again and again until ctx ends.
 func (b *Broker) every(ctx context.Context, interval time.Duration, what string, work func(context.Context) error) {
 	tick := time.NewTicker(interval)
@@ -166,7 +174,8 @@ func (b *Broker) recover(ctx context.Context) error {
 	return b.Sweep(ctx)
 }
 
-// applySpilled stores the tokens that an earlier process could not. One that has been overtaken is dropped.
+// applySpilled stores the tokens that an earlier process could not. One that has been overtaken is dropped; one whose connection
+// was deleted meanwhile is ended with the provider, if it is this database that it was deleted from.
 func (b *Broker) applySpilled(ctx context.Context) error {
 	if b.reserve == nil {
 		return nil
@@ -176,7 +185,11 @@ func (b *Broker) applySpilled(ctx context.Context) error {
 		return err
 	}
 	for _, s := range swaps {
-		if err := b.store.SwapCredential(ctx, s); err != nil && !overtaken(err) {
+		err := b.store.SwapCredential(ctx, s)
+		if errors.Is(err, ErrNotFound) {
+			err = b.endOrphan(ctx, s)
+		}
+		if err != nil && !overtaken(err) {
 			return err
 		}
 	}

@@ -167,7 +167,7 @@ func (b *Broker) settle(ctx context.Context, d DueRefresh, c *Credential, err er
 		}
 		next = now.Add(pause + spread(time.Minute))
 	}
-	if err := b.store.SetRefreshAt(ctx, d.Connection, c.Version, cut(next)); err != nil {
+	if err := b.store.SetRefreshAt(ctx, d.Connection, c.Version, c.RefreshAt, cut(next)); err != nil {
 		b.log.LogAttrs(ctx, slog.LevelWarn, "a renewal could not be put off", slog.String("connection", string(d.Connection)), because(err))
 		return false
 	}

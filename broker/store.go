@@ -211,6 +211,8 @@ type Swap struct {
 	Config     []byte // replaces the connection's config; nil: leaves it
 	Scopes     []string
 	Trail      Trail
+	// Orphan ends what was renewed where the connection is gone by then; stores leave it to the broker.
+	Orphan *Revocation
 }
 
 // RefreshFailure is a renewal that came to nothing.
@@ -258,10 +260,11 @@ type CredentialStore interface {
 	// is newer. NotFound: the connection is gone.
 	SwapCredential(ctx context.Context, s *Swap) error
 	// FailRefresh records a failure if the version is still the same, and clears the lease of owner. On another version
-	// nothing changes and nothing is wrong.
+	// nothing changes and nothing is wrong; nor where the grant was found to be lost since owner's lease ran out.
 	FailRefresh(ctx context.Context, f *RefreshFailure) error
-	// SetRefreshAt moves the next background attempt if the version is still the same.
-	SetRefreshAt(ctx context.Context, id ConnectionID, version int64, at time.Time) error
+	// SetRefreshAt moves the next background attempt if the version is still the same, and so is the time, zero included:
+	// what came of an attempt in between has its own plans, or none for a grant that was lost.
+	SetRefreshAt(ctx context.Context, id ConnectionID, version int64, from, to time.Time) error
 	// DueRefreshes lists credentials that are due and not leased, most overdue first, without those of some integrations.
 	DueRefreshes(ctx context.Context, now time.Time, except []IntegrationID, limit int) ([]DueRefresh, error)
 	// NextRefresh is when the next unleased credential is due; zero: none.
@@ -276,6 +279,7 @@ type CredentialStore interface {
 
 // RevocationStore keeps revocations.
 type RevocationStore interface {
+	// AddRevocation inserts it. Conflict: the id exists. NotFound: there is no such environment.
 	AddRevocation(ctx context.Context, r *Revocation, t Trail) error
 	// ClaimRevocations takes due ones, oldest first, and moves their NextAt to until, so that another claims them only
 	// if this one dies.

@@ -97,6 +97,7 @@ func swap(id broker.ConnectionID) *broker.Swap {
 			Audit:  []broker.AuditEntry{{Sequence: 1, Environment: "e", Actor: "a", Action: "b", Target: "c", Result: "ok", Count: 2, IP: "::1", RequestID: "r", At: at(12)}},
 			Events: []broker.Event{{Sequence: 1, ID: "i", Environment: "e", Kind: "k", Integration: "i", Connection: id, Key: "k", Code: "c", At: at(13)}},
 		},
+		Orphan: &broker.Revocation{ID: "o", Environment: "e", Integration: "i", Connection: id, Version: 8, Refresh: broker.Sealed("refresh"), CreatedAt: at(14)},
 	}
 }
 

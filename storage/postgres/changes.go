@@ -17,6 +17,7 @@ const (
 type seen struct {
 	mu       sync.Mutex
 	snapshot string // of the last look: which transactions had been committed; empty: there was none
+	server   string // that gave it
 	at       int64  // when, on the database's clock
 	swept    int64
 	attended int64 // when this node last let itself be heard of
@@ -25,28 +26,31 @@ type seen struct {
 
 // ForeignChanges implements [broker.Store]. Numbers that transactions take are in another order than their commits, and
 // commits have none, so a node remembers which transactions it could see, and looks for rows of others that it could not.
-// Of d's own writes there is none, and of writes by others those count that concern what nodes keep in memory.
+// Of d's own writes there is none, unless their outcome is unknown, and of writes by others those count that concern what
+// nodes keep in memory. A server that was restarted, or took another's place, counts too: it may number its transactions as
+// ones that were seen and that it never had.
 func (d *DB) ForeignChanges(ctx context.Context) (int64, error) {
 	d.seen.mu.Lock()
 	defer d.seen.mu.Unlock()
 	s := &d.seen
-	var snapshot string
+	var snapshot, server string
 	var at int64
 	var changed bool
 	err := d.read(ctx, "look for changes", func(c *conn) error {
 		// A row of a transaction that is still to come is left from a database that this one was restored from.
-		return c.row(`SELECT pg_current_snapshot()::text, `+statementTime+`, $1 <> '' AND EXISTS (SELECT 1 FROM changes
+		return c.row(`SELECT pg_current_snapshot()::text, extract(epoch FROM pg_postmaster_start_time())::text, `+statementTime+`,
+			$1 <> '' AND EXISTS (SELECT 1 FROM changes
 				WHERE xid >= pg_snapshot_xmin(nullif($1, '')::pg_snapshot) AND xid < pg_snapshot_xmax(pg_current_snapshot())
 				AND NOT pg_visible_in_snapshot(xid, nullif($1, '')::pg_snapshot) AND node <> $2)`,
-			[]any{s.snapshot, d.node}, &snapshot, &at, &changed)
+			[]any{s.snapshot, d.telling.Load().name}, &snapshot, &server, &at, &changed)
 	})
 	if err != nil {
 		return 0, err
 	}
-	if gap := at - s.at; s.snapshot != "" && (changed || gap < 0 || gap > lookChanges) {
+	if gap := at - s.at; s.snapshot != "" && (changed || server != s.server || gap < 0 || gap > lookChanges) {
 		s.count++
 	}
-	s.snapshot, s.at = snapshot, at
+	s.snapshot, s.server, s.at = snapshot, server, at
 	if gap := at - s.attended; d.serves && (gap > attendEvery.Microseconds() || gap < 0) {
 		if err := d.attend(ctx); err != nil {
 			return 0, err
@@ -55,9 +59,9 @@ func (d *DB) ForeignChanges(ctx context.Context) (int64, error) {
 	}
 	if at-s.swept > sweepChanges || at < s.swept {
 		s.swept = at
-		return s.count, d.forgetChanges(ctx, at-keepChanges)
+		return s.count + d.doubts.Load(), d.forgetChanges(ctx, at-keepChanges)
 	}
-	return s.count, nil
+	return s.count + d.doubts.Load(), nil
 }
 
 // forgetChanges removes rows that everybody has seen.

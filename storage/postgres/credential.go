@@ -150,8 +150,8 @@ func (d *DB) FailRefresh(ctx context.Context, f *broker.RefreshFailure) error {
 		if err != nil {
 			return err
 		}
-		n, err := tx.exec("UPDATE credentials SET refresh_at = $1 WHERE connection_number = $2 AND version = $3",
-			micros(f.NextAt), number, f.Version)
+		n, err := tx.exec(`UPDATE credentials SET refresh_at = $1 WHERE connection_number = $2 AND version = $3
+			AND (failures = 0 OR refresh_at IS NOT NULL OR lease_owner = $4)`, micros(f.NextAt), number, f.Version, f.Owner)
 		if err != nil || n == 0 {
 			return err
 		}

@@ -101,6 +101,49 @@ func TestWhatBreaksAtTheCommitIsNotRepeated(t *testing.T) {
 	}
 }
 
+// Whoever writes what nodes keep in memory and is not told that it was committed learns of it as of another node's writes,
+// even if the server gets to it later: a key that was revoked must not count for as long as nobody else changes anything.
+func TestACommitInDoubtIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	address := migrated(t)
+	d := openTest(t, Options{URL: address})
+	look := func() int64 {
+		n, err := d.ForeignChanges(t.Context())
+		ok(t, err)
+		return n
+	}
+	rename := func(name string) error {
+		return d.SaveEnvironment(t.Context(), &broker.Environment{ID: "environment", Name: name}, broker.Trail{})
+	}
+	ok(t, rename("dev"))
+	before := look()
+	told := d.telling.Load()
+	told.options.CommitQuery += "; SELECT pg_terminate_backend(pg_backend_pid())"
+	err := rename("committed")
+	refused(t, err, broker.ErrStorageUnavailable)
+	if msg := broker.AsError(err).Msg; strings.Contains(msg, "nothing was changed") {
+		t.Errorf("the caller is told: %s", msg)
+	}
+	list, err := d.Environments(t.Context())
+	ok(t, err)
+	if list[0].Name != "committed" {
+		t.Fatalf("it is called %q: there is no doubt", list[0].Name)
+	}
+	now := look()
+	if now == before {
+		t.Error("nobody learns that it was committed")
+	}
+	as(t, address, "INSERT INTO changes (xid, node, at) VALUES (pg_current_xact_id(), $1, 0)", told.name) // its commit comes late
+	if late := look(); late == now {
+		t.Error("nobody learns that it was committed later")
+	}
+	now = look()
+	ok(t, rename("known"))
+	if after := look(); after != now {
+		t.Errorf("an own write moved it from %d to %d", now, after)
+	}
+}
+
 func TestADeadlockIsRepeated(t *testing.T) {
 	t.Parallel()
 	nodes := seeded(t, 2)

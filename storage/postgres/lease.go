@@ -66,16 +66,17 @@ func (d *DB) ReleaseRefresh(ctx context.Context, id broker.ConnectionID, owner s
 }
 
 // SetRefreshAt implements [broker.CredentialStore].
-func (d *DB) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version int64, at time.Time) error {
+func (d *DB) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version int64, from, to time.Time) error {
 	return d.write(ctx, "set refresh time", func(tx *conn) error {
 		_, err := tx.exec(`UPDATE credentials SET refresh_at = $1
-			WHERE connection_number = (SELECT number FROM connections WHERE id = $2) AND version = $3`,
-			micros(at), string(id), version)
+			WHERE connection_number = (SELECT number FROM connections WHERE id = $2) AND version = $3
+				AND refresh_at IS NOT DISTINCT FROM $4`,
+			micros(to), string(id), version, micros(from))
 		return err
 	})
 }
 
-// DueRefreshes implements [broker.CredentialStore].
+// DueRefreshes implements [broker.CredentialStore]. A lease that was taken later than now binds nobody, as for LeaseRefresh.
 func (d *DB) DueRefreshes(ctx context.Context, now time.Time, except []broker.IntegrationID, limit int) (out []broker.DueRefresh, err error) {
 	err = d.list(ctx, "list due refreshes", func(c *conn) error {
 		out = nil
@@ -88,10 +89,10 @@ func (d *DB) DueRefreshes(ctx context.Context, now time.Time, except []broker.In
 			FROM credentials cr
 			JOIN connections c ON c.number = cr.connection_number
 			JOIN integrations i ON i.number = c.integration_number
-			WHERE cr.refresh_at <= $1 AND (cr.lease_until IS NULL OR cr.lease_until <= coalesce($2, `+statementTime+`))
-				AND i.id <> ALL($3)
+			WHERE cr.refresh_at <= $1 AND (cr.lease_until IS NULL OR cr.lease_until <= coalesce($2, `+statementTime+`)
+				OR cr.attempt_at > coalesce($2, `+statementTime+`) + $5) AND i.id <> ALL($3)
 			ORDER BY cr.refresh_at, cr.connection_number LIMIT $4`,
-			micros(now), d.stamp(), texts(except), limitOf(limit))
+			micros(now), d.stamp(), texts(except), limitOf(limit), clockTolerance.Microseconds())
 	})
 	return out, err
 }
@@ -100,8 +101,9 @@ func (d *DB) DueRefreshes(ctx context.Context, now time.Time, except []broker.In
 func (d *DB) NextRefresh(ctx context.Context) (next time.Time, err error) {
 	err = d.list(ctx, "look for the next refresh", func(c *conn) error {
 		err := c.row(`SELECT refresh_at FROM credentials
-			WHERE refresh_at IS NOT NULL AND (lease_until IS NULL OR lease_until <= coalesce($1, `+statementTime+`))
-			ORDER BY refresh_at LIMIT 1`, []any{d.stamp()}, when(&next))
+			WHERE refresh_at IS NOT NULL AND (lease_until IS NULL OR lease_until <= coalesce($1, `+statementTime+`)
+				OR attempt_at > coalesce($1, `+statementTime+`) + $2)
+			ORDER BY refresh_at LIMIT 1`, []any{d.stamp(), clockTolerance.Microseconds()}, when(&next))
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
 		}

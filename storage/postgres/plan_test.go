@@ -101,7 +101,7 @@ func exercise(t *testing.T, d *DB) {
 		},
 		func() error { _, err := d.EraseTokens(ctx, noon, 1, broker.AuditEntry{}); return err },
 		func() error { return d.ReleaseRefresh(ctx, "new", "owner", noon) },
-		func() error { return d.SetRefreshAt(ctx, "new", 1, noon) },
+		func() error { return d.SetRefreshAt(ctx, "new", 1, time.Time{}, noon) },
 		func() error {
 			return d.SwapCredential(ctx, &broker.Swap{Connection: "new", From: 1, Next: g.Credential})
 		},

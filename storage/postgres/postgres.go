@@ -52,8 +52,9 @@ type DB struct {
 	limit   time.Duration // of a statement
 	patient time.Duration // how long to wait for a connection
 	writing pgx.TxOptions
-	telling pgx.TxOptions // writing, and tells the other nodes
 	reading pgx.TxOptions
+	telling atomic.Pointer[telling]
+	doubts  atomic.Int64  // commits of which it is not known whether they happened
 	lists   chan struct{} // holds one for each list under way
 	lostAt  atomic.Int64  // when a connection was found broken, in nanoseconds since 1970
 	closed  atomic.Bool

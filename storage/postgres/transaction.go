@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -31,8 +32,26 @@ func (d *DB) begin() {
 		d.limit.Milliseconds(), (d.limit + grace).Milliseconds())
 	d.writing = pgx.TxOptions{BeginQuery: "BEGIN ISOLATION LEVEL READ COMMITTED" + limits}
 	d.reading = pgx.TxOptions{BeginQuery: "BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY" + limits}
-	d.telling = d.writing
-	d.telling.CommitQuery = "INSERT INTO changes (xid, node, at) VALUES (pg_current_xact_id(), '" + d.node + "', " + statementTime + "); NOTIFY " + newsChannel + ", '" + d.node + "'; COMMIT"
+	d.telling.Store(d.tellAs(d.node))
+}
+
+// telling is writing that the other nodes are told of.
+type telling struct {
+	name    string // of whoever tells
+	options pgx.TxOptions
+}
+
+func (d *DB) tellAs(name string) *telling {
+	t := &telling{name, d.writing}
+	t.options.CommitQuery = "INSERT INTO changes (xid, node, at) VALUES (pg_current_xact_id(), '" + name + "', " + statementTime + "); NOTIFY " + newsChannel + ", '" + d.node + "'; COMMIT"
+	return t
+}
+
+// doubt makes what this node has told until now somebody else's: whoever wrote it was told of a failure, and may find out by
+// [DB.ForeignChanges] alone that it was committed, or still is while the server works on what a connection left behind.
+func (d *DB) doubt() {
+	d.telling.Store(d.tellAs(uuid.NewString()))
+	d.doubts.Add(1)
 }
 
 // read runs f on a connection, outside of a transaction. Statements see one state of the database each.
@@ -61,7 +80,7 @@ func (d *DB) write(ctx context.Context, doing string, f func(tx *conn) error) er
 
 // change is write for what other nodes keep in memory.
 func (d *DB) change(ctx context.Context, doing string, f func(tx *conn) error) error {
-	return d.transact(ctx, doing, d.telling, f)
+	return d.transact(ctx, doing, d.telling.Load().options, f)
 }
 
 func (d *DB) transact(ctx context.Context, doing string, o pgx.TxOptions, f func(tx *conn) error) error {
@@ -75,7 +94,10 @@ func (d *DB) transact(ctx context.Context, doing string, o pgx.TxOptions, f func
 		if err := f(&conn{ctx: ctx, on: tx, node: d.node}); err != nil {
 			return err
 		}
-		return outcome(tx.Commit(ctx))
+		if err = outcome(tx.Commit(ctx)); errors.As(err, new(doubtError)) {
+			d.doubt()
+		}
+		return err
 	})
 }
 

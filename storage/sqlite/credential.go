@@ -185,8 +185,8 @@ func (d *DB) FailRefresh(ctx context.Context, f *broker.RefreshFailure) error {
 		if err != nil {
 			return err
 		}
-		n, err := tx.exec("UPDATE credentials SET refresh_at = ? WHERE connection_number = ? AND version = ?",
-			micros(f.NextAt), number, f.Version)
+		n, err := tx.exec(`UPDATE credentials SET refresh_at = ? WHERE connection_number = ? AND version = ?
+			AND (failures = 0 OR refresh_at IS NOT NULL OR lease_owner = ?)`, micros(f.NextAt), number, f.Version, f.Owner)
 		if err != nil || n == 0 {
 			return err
 		}
@@ -221,11 +221,11 @@ func recordFailure(tx *conn, number int64, f *broker.RefreshFailure) error {
 }
 
 // SetRefreshAt implements [broker.CredentialStore].
-func (d *DB) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version int64, at time.Time) error {
+func (d *DB) SetRefreshAt(ctx context.Context, id broker.ConnectionID, version int64, from, to time.Time) error {
 	return d.write(ctx, "set refresh time", func(tx *conn) error {
 		_, err := tx.exec(`UPDATE credentials SET refresh_at = ?
-			WHERE connection_number = (SELECT number FROM connections WHERE id = ?) AND version = ?`,
-			micros(at), string(id), version)
+			WHERE connection_number = (SELECT number FROM connections WHERE id = ?) AND version = ? AND refresh_at IS ?`,
+			micros(to), string(id), version, micros(from))
 		return err
 	})
 }
@@ -264,7 +264,7 @@ func eraseTokens(tx *conn, number int64, now time.Time, line broker.AuditEntry) 
 	return appendAudit(tx, &line)
 }
 
-// DueRefreshes implements [broker.CredentialStore].
+// DueRefreshes implements [broker.CredentialStore]. A lease that was taken later than now binds nobody, as for LeaseRefresh.
 func (d *DB) DueRefreshes(ctx context.Context, now time.Time, except []broker.IntegrationID, limit int) ([]broker.DueRefresh, error) {
 	var out []broker.DueRefresh
 	err := d.list(ctx, "list due refreshes", func(c *conn) error {
@@ -277,10 +277,10 @@ func (d *DB) DueRefreshes(ctx context.Context, now time.Time, except []broker.In
 			FROM credentials cr
 			JOIN connections c ON c.number = cr.connection_number
 			JOIN integrations i ON i.number = c.integration_number
-			WHERE cr.refresh_at <= ? AND (cr.lease_until IS NULL OR cr.lease_until <= ?)
+			WHERE cr.refresh_at <= ? AND (cr.lease_until IS NULL OR cr.lease_until <= ? OR cr.attempt_at > ?)
 				AND i.id NOT IN (SELECT value FROM json_each(?))
 			ORDER BY cr.refresh_at, cr.connection_number LIMIT ?`,
-			micros(now), micros(d.now()), encode(append([]broker.IntegrationID{}, except...)), limitOf(limit))
+			micros(now), micros(d.now()), micros(d.now().Add(clockTolerance)), encode(append([]broker.IntegrationID{}, except...)), limitOf(limit))
 	})
 	return out, err
 }
@@ -289,8 +289,8 @@ func (d *DB) DueRefreshes(ctx context.Context, now time.Time, except []broker.In
 func (d *DB) NextRefresh(ctx context.Context) (next time.Time, err error) {
 	err = d.list(ctx, "look for the next refresh", func(c *conn) error {
 		err := c.row(`SELECT refresh_at FROM credentials
-			WHERE refresh_at IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?)
-			ORDER BY refresh_at LIMIT 1`, []any{micros(d.now())}, when(&next))
+			WHERE refresh_at IS NOT NULL AND (lease_until IS NULL OR lease_until <= ? OR attempt_at > ?)
+			ORDER BY refresh_at LIMIT 1`, []any{micros(d.now()), micros(d.now().Add(clockTolerance))}, when(&next))
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}

@@ -358,7 +358,7 @@ func exercise(t *testing.T, d *DB) {
 	_, err = d.EraseTokens(ctx, now, 1, broker.AuditEntry{})
 	ok(t, err)
 	ok(t, d.ReleaseRefresh(ctx, "new", "owner", now))
-	ok(t, d.SetRefreshAt(ctx, "new", 1, now))
+	ok(t, d.SetRefreshAt(ctx, "new", 1, time.Time{}, now))
 	ok(t, d.SwapCredential(ctx, &broker.Swap{Connection: "new", From: 1, Next: g.Credential}))
 	ok(t, d.DeleteConnection(ctx, "environment", "0", now, broker.Trail{}))
 	jobs, err := d.ClaimRevocations(ctx, now, now, 1)

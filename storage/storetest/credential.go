@@ -208,18 +208,59 @@ var credentialTests = map[string]func(*fixture){
 		f.ok(f.b.FailRefresh(f.ctx, f.failure(gone)))
 		f.wroteNothing("fail")
 	},
+	"a failure that comes late leaves a lost grant alone": func(f *fixture) {
+		c := f.granted()
+		f.lease(f.a, c, "slow")
+		f.clock.advance(leaseFor)
+		f.lease(f.b, c, "owner")
+		lost := f.failure(c)
+		lost.NextAt = time.Time{}
+		f.ok(f.b.FailRefresh(f.ctx, lost))
+		before, cred := f.reread(c.ID)
+		late := f.failure(c)
+		late.Owner, late.Code, late.Reason, late.Trail = "slow", "timeout", broker.ReasonRefreshFails, f.trail("late")
+		f.ok(f.a.FailRefresh(f.ctx, late))
+		f.wroteNothing("late")
+		after, now := f.reread(c.ID)
+		f.same(after, before)
+		f.same(now, cred)
+		f.lease(f.a, c, "slow") // somebody insists, and finds that the provider cannot be reached
+		f.ok(f.a.FailRefresh(f.ctx, late))
+		f.wrote("late")
+		if _, cred := f.reread(c.ID); !cred.RefreshAt.Equal(late.NextAt) || cred.LeaseOwner != "" {
+			f.Errorf("next attempt %s, lease of %q", cred.RefreshAt, cred.LeaseOwner)
+		}
+	},
 	"the next attempt is moved": func(f *fixture) {
 		c := f.granted()
-		next := f.now().Add(3 * time.Hour)
-		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, next))
-		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 2, f.now()))
-		f.ok(f.b.SetRefreshAt(f.ctx, "gone", 1, f.now()))
+		first, next := f.credential("1").RefreshAt, f.now().Add(3*time.Hour)
+		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, first, next))
+		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 2, next, f.now()))
+		f.ok(f.b.SetRefreshAt(f.ctx, "gone", 1, next, f.now()))
 		if _, cred := f.reread(c.ID); !cred.RefreshAt.Equal(next) {
 			f.Errorf("next attempt %s, want %s", cred.RefreshAt, next)
 		}
-		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, time.Time{}))
+		f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, next, time.Time{}))
 		if _, cred := f.reread(c.ID); !cred.RefreshAt.IsZero() {
 			f.Errorf("next attempt %s, want none", cred.RefreshAt)
+		}
+	},
+	"the next attempt is not moved where a failure has planned it": func(f *fixture) {
+		for _, planned := range []time.Time{f.now().Add(20 * time.Minute), {}} { // put off, and lost
+			c := f.granted()
+			failure := f.failure(c)
+			failure.NextAt = planned
+			f.ok(f.a.FailRefresh(f.ctx, failure))
+			f.ok(f.b.SetRefreshAt(f.ctx, c.ID, 1, f.credential("1").RefreshAt, f.now().Add(time.Minute)))
+			if _, cred := f.reread(c.ID); !cred.RefreshAt.Equal(planned) {
+				f.Errorf("next attempt %s, want %s", cred.RefreshAt, planned)
+			}
+		}
+		c := f.granted()
+		f.putOff(c, time.Time{})
+		f.putOff(c, f.now()) // whoever has seen that there is none can set one
+		if _, cred := f.reread(c.ID); !cred.RefreshAt.Equal(f.now()) {
+			f.Errorf("next attempt %s, want now", cred.RefreshAt)
 		}
 	},
 }

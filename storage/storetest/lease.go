@@ -152,6 +152,18 @@ var leaseTests = map[string]func(*fixture){
 		f.clock.advance(-24 * time.Hour)
 		f.lease(f.b, c, "other")
 	},
+	"what such a lease was for is due": func(f *fixture) {
+		c, other := f.due(26*time.Hour), f.due(25*time.Hour)
+		f.lease(f.a, c, "dead")
+		f.clock.advance(-24 * time.Hour)
+		f.lease(f.a, other, "living")
+		f.dues(nil, 10, c)
+		f.next(f.now().Add(-2 * time.Hour))
+		f.clock.advance(-time.Second) // as one clock is behind another
+		f.lease(f.b, c, "living")
+		f.dues(nil, 10)
+		f.next(time.Time{})
+	},
 	"there must be something to renew": func(f *fixture) {
 		pending := f.connection()
 		f.ok(f.a.CreatePending(f.ctx, pending, broker.Trail{}))
@@ -188,7 +200,7 @@ var leaseTests = map[string]func(*fixture){
 		late, later, latest := f.due(3*time.Hour), f.due(2*time.Hour), f.dueAt(slack, time.Hour)
 		f.due(-time.Minute)
 		never := f.granted()
-		f.ok(f.a.SetRefreshAt(f.ctx, never.ID, 1, time.Time{}))
+		f.putOff(never, time.Time{})
 		f.dues(nil, 10, late, later, latest)
 		f.dues(nil, 2, late, later)
 		f.dues([]broker.IntegrationID{f.integration.ID}, 10, latest)
@@ -236,8 +248,15 @@ func (f *fixture) dueAt(integration broker.IntegrationID, since time.Duration) *
 	c := f.connection()
 	c.Integration = integration
 	f.grantedAs(c)
-	f.ok(f.a.SetRefreshAt(f.ctx, c.ID, 1, f.now().Add(-since)))
+	f.putOff(c, f.now().Add(-since))
 	return c
+}
+
+// putOff moves the next attempt of c's version 1, from wherever it is.
+func (f *fixture) putOff(c *broker.Connection, to time.Time) {
+	f.Helper()
+	_, cred := f.reread(c.ID)
+	f.ok(f.a.SetRefreshAt(f.ctx, c.ID, 1, cred.RefreshAt, to))
 }
 
 func (f *fixture) dues(except []broker.IntegrationID, limit int, want ...*broker.Connection) {

@@ -51,6 +51,8 @@ var revocationTests = map[string]func(*fixture){
 		f.same(f.stored(r.ID), r)
 		f.refused(f.b.AddRevocation(f.ctx, r, f.trail("again")), broker.ErrConflict)
 		f.wroteNothing("again")
+		r.ID, r.Environment = uuid.NewString(), "unknown"
+		f.refused(f.b.AddRevocation(f.ctx, r, f.trail("nowhere")), broker.ErrNotFound)
 	},
 	"due ones are claimed, oldest first": func(f *fixture) {
 		late, early := f.job(-time.Minute), f.job(-time.Hour)
