@@ -68,6 +68,7 @@ type Broker struct {
 	gates      *gate.Set
 	faults     faults
 	held       *held
+	away       away
 	waiting    waiting
 	rejections *otter.Cache[ConnectionID, int64] // versions that an API refused lately
 	work       crew                              // what must finish before the process may end

@@ -1,6 +1,7 @@
 package broker_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -289,6 +290,50 @@ func TestAnInterruptedSignInIsTold(t *testing.T) {
 	}
 	if _, err := r.broker.FinishFlow(t.Context(), cb); !errors.Is(err, broker.ErrStateUsed) {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// unending cannot end one of the flows.
+type unending struct {
+	broker.Store
+	stuck *broker.FlowID
+}
+
+func (s unending) FailFlow(ctx context.Context, id broker.FlowID, code string, at time.Time, t broker.Trail) error {
+	if id == *s.stuck {
+		return broker.ErrInternal
+	}
+	return s.Store.FailFlow(ctx, id, code, at, t)
+}
+
+// A sign-in that cannot be ended keeps neither the broker from starting nor others from being told.
+func TestAStuckSignInKeepsNobody(t *testing.T) {
+	stuck := new(broker.FlowID)
+	r := newRig(t, func(r *rig) { r.wrap = func(s broker.Store) broker.Store { return unending{s, stuck} } })
+	for range 2 {
+		who, _ := r.session(broker.SessionInput{})
+		_, cb := r.started(who)
+		hash, _ := r.keyring.CheckState(cb.Query.Get("state"))
+		f, err := r.store.FlowByState(t.Context(), hash[:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := r.store.ConsumeFlow(t.Context(), f.ID, r.clock.Now()); err != nil || !ok {
+			t.Fatal(ok, err)
+		}
+		if *stuck == "" {
+			*stuck = f.ID
+		}
+		r.clock.advance(time.Second) // the other one is looked at later
+	}
+	r.clock.advance(2 * time.Minute)
+	if err := r.store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.start()
+	events, err := r.store.Events(t.Context(), r.who.Environment, 0, 100)
+	if err != nil || len(events) != 1 || events[0].Code != "interrupted" {
+		t.Fatalf("events %+v, %v", events, err)
 	}
 }
 

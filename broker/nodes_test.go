@@ -21,6 +21,7 @@ type among struct {
 	refused *atomic.Int64 // leases that another node had
 	stale   *atomic.Pointer[broker.DueRefresh]
 	full    *atomic.Bool // it takes no new tokens
+	away    *atomic.Bool // it gives no leases
 	blind   *atomic.Bool // it finds no sessions
 	looks   *atomic.Int64
 	watched *atomic.Int64
@@ -54,6 +55,9 @@ func (s among) DueRefreshes(ctx context.Context, now time.Time, except []broker.
 
 // LeaseRefresh counts the leases that another node has.
 func (s among) LeaseRefresh(ctx context.Context, id broker.ConnectionID, owner string, ttl time.Duration) (*broker.Credential, bool, error) {
+	if s.away.Load() {
+		return nil, false, broker.ErrStorageUnavailable
+	}
 	c, ok, err := s.Store.LeaseRefresh(ctx, id, owner, ttl)
 	if err == nil && !ok {
 		s.refused.Add(1)
@@ -127,8 +131,8 @@ func twoNodes(t *testing.T, options ...func(*rig)) (a, b *rig) {
 	a = newRig(t, append(options, func(r *rig) {
 		r.wrap = func(s broker.Store) broker.Store {
 			return among{
-				s, new(atomic.Int64), new(atomic.Pointer[broker.DueRefresh]), new(atomic.Bool), new(atomic.Bool), new(atomic.Int64),
-				new(atomic.Int64), make(chan struct{}),
+				s, new(atomic.Int64), new(atomic.Pointer[broker.DueRefresh]), new(atomic.Bool), new(atomic.Bool), new(atomic.Bool),
+				new(atomic.Int64), new(atomic.Int64), make(chan struct{}),
 			}
 		}
 	})...)
@@ -312,6 +316,38 @@ func TestATokenThatIsHeldIsNotAskedForAgainElsewhere(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
+	}
+	if n, reused := a.provider.count(); n != 1 || reused != 0 {
+		t.Errorf("%d requests, %d with a spent token", n, reused)
+	}
+}
+
+// A store that was away longer than a lease lasts comes back to nodes that hold new tokens: they get the time to store them.
+func TestNoAttemptIsRepeatedRightAfterTheStoreWasAway(t *testing.T) {
+	a, b := twoNodes(t)
+	ref := a.imported("k", time.Hour)
+	full := a.store.(among).full
+	full.Store(true)
+	done := make(chan error, 1)
+	go func() {
+		_, err := a.broker.Reveal(t.Context(), a.who, ref, broker.RevealOptions{ForceRefresh: true})
+		done <- err
+	}()
+	waitFor(t, func() bool { n, _ := a.provider.count(); return n == 1 })
+	a.clock.advance(2 * time.Minute)
+	for _, away := range []bool{true, false} {
+		b.store.(among).away.Store(away)
+		_, err := b.broker.Reveal(t.Context(), b.who, ref, broker.RevealOptions{ForceRefresh: true})
+		if !errors.Is(err, broker.ErrStorageUnavailable) || !away && broker.AsError(err).RetryAfter <= 0 {
+			t.Errorf("away: %t, and a renewal comes to %v", away, err)
+		}
+	}
+	full.Store(false)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, c := b.stored(ref); c.Version != 2 || c.LeaseOwner != "" {
+		t.Errorf("version %d is stored, and %q has the lease", c.Version, c.LeaseOwner)
 	}
 	if n, reused := a.provider.count(); n != 1 || reused != 0 {
 		t.Errorf("%d requests, %d with a spent token", n, reused)

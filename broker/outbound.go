@@ -165,11 +165,10 @@ func (b *Broker) fetchOutbound(ctx context.Context, i *Integration, key string) 
 				return nil, orElse(failure, ErrNeedsReauth)
 			}
 			o.generation, o.writes = generation, writes
-			if failure != nil {
-				return o, nil // not for much longer, but still good
+			if failure == nil { // otherwise it is good, and not for much longer
+				b.cache.put(k, o)
+				b.noteUse(o, b.clock())
 			}
-			b.cache.put(k, o)
-			b.noteUse(o, b.clock())
 			return o, nil
 		}
 		_, failure = b.renew(ctx, renewal{environment: t.Environment, connection: t.Connection, than: t.Version, why: whenDue})

@@ -124,6 +124,7 @@ func (b *Broker) every(ctx context.Context, interval time.Duration, what string,
 // do does work once.
 func (b *Broker) do(ctx context.Context, what string, work func(context.Context) error) {
 	if err := work(ctx); err != nil && ctx.Err() == nil {
+		b.away.note(err)
 		b.log.LogAttrs(ctx, slog.LevelError, "background work failed", slog.String("work", what), because(err))
 	}
 }
@@ -171,7 +172,8 @@ func (b *Broker) recover(ctx context.Context) error {
 	if err := b.applySpilled(ctx); err != nil {
 		return err
 	}
-	return b.Sweep(ctx)
+	b.do(ctx, "sweep", b.Sweep) // what it cannot clear away keeps nobody from being served
+	return nil
 }
 
 // applySpilled stores the tokens that an earlier process could not. One that has been overtaken is dropped; one whose connection
@@ -200,7 +202,7 @@ func (b *Broker) applySpilled(ctx context.Context) error {
 }
 
 // Sweep fails flows that were interrupted, forgets sessions, flows and deliveries that ended long ago and connections that
-// nobody came to make, and erases tokens of grants that were lost long ago.
+// nobody came to make, and erases tokens of grants that were lost long ago. What goes wrong with one keeps it from no other.
 func (b *Broker) Sweep(ctx context.Context) error {
 	now := b.Now()
 	interrupted := interruptedAfter
@@ -208,22 +210,12 @@ func (b *Broker) Sweep(ctx context.Context) error {
 		interrupted += clockSkew
 	}
 	flows, err := b.store.InterruptedFlows(ctx, now.Add(-interrupted))
-	if err != nil {
-		return err
-	}
+	failures := []error{err}
 	for _, f := range flows {
-		if err := b.failFlow(ctx, f, System(f.Environment), codeInterrupted); err != nil {
-			return err
-		}
+		failures = append(failures, b.failFlow(ctx, f, System(f.Environment), codeInterrupted))
 	}
-	if _, err := b.store.SweepSessions(ctx, now.Add(-sweepAfter)); err != nil {
-		return err
-	}
-	if err := errors.Join(b.sweepPending(ctx), b.sweepRegistrations(ctx)); err != nil {
-		return err
-	}
-	if _, err := b.store.EraseTokens(ctx, now, eraseAtOnce, b.line(System(""), "credential.erase", "")); err != nil {
-		return err
-	}
-	return b.sweepDeliveries(ctx, now)
+	_, err = b.store.SweepSessions(ctx, now.Add(-sweepAfter))
+	failures = append(failures, err, b.sweepPending(ctx), b.sweepRegistrations(ctx))
+	_, err = b.store.EraseTokens(ctx, now, eraseAtOnce, b.line(System(""), "credential.erase", ""))
+	return errors.Join(append(failures, err, b.sweepDeliveries(ctx, now))...)
 }

@@ -173,8 +173,5 @@ func fatal(err error) bool {
 	return errors.As(err, &e) && (e.SeverityUnlocalized == "FATAL" || e.SeverityUnlocalized == "PANIC" || isCondition(err, readOnlyTransaction))
 }
 
-// errInDoubt is for whoever changed something, or did not.
-var errInDoubt = broker.ErrStorageUnavailable.Saying("the connection to the database broke at the wrong moment: look whether the change was stored")
-
 // errWrongRow is for a row that is not the one asked for, which no caller may see: it holds somebody else's secrets.
 var errWrongRow = broker.ErrInternal.Because(errors.New("the database returned another row than was asked for"))
