@@ -16,25 +16,25 @@ var errSettling = ErrStorageUnavailable.Saying("the database was away, and anoth
 // away remembers when the store could not be used.
 type away struct {
 	mu   sync.Mutex
-	last time.Time // by this machine's own clock; zero: never
+	last time.Time // zero: never
 }
 
 // note takes down an error of the store's, if it says so.
-func (a *away) note(err error) {
+func (a *away) note(err error, now time.Time) {
 	if !errors.Is(err, ErrStorageUnavailable) {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.last = time.Now()
+	a.last = now
 }
 
 // settles gives how long to wait until every node has had the time to store what it has.
-func (a *away) settles() time.Duration {
+func (a *away) settles(now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.last.IsZero() {
 		return 0
 	}
-	return settleAfter - time.Since(a.last)
+	return min(a.last.Add(settleAfter).Sub(now), settleAfter) // the clock may have been set back
 }

@@ -79,7 +79,7 @@ func (h *held) close() { h.once.Do(func() { close(h.end) }) }
 
 // hold notes a pair that is not stored yet, and gives the store the room that was kept for this.
 func (b *Broker) hold(ctx context.Context, s *Swap, cause error) {
-	b.away.note(cause)
+	b.away.note(cause, b.Now())
 	if !b.held.add(s) {
 		return
 	}

@@ -181,7 +181,7 @@ func (b *Broker) attempt(ctx context.Context, t *target, r renewal, pass *gate.P
 	}
 	doubtful := !c.AttemptAt.IsZero()
 	if doubtful && b.shared != nil {
-		if wait := b.away.settles(); wait > 0 {
+		if wait := b.away.settles(b.Now()); wait > 0 {
 			return nil, errors.Join(&RefreshError{Err: errSettling.After(wait), Connection: t.connection},
 				b.store.ReleaseRefresh(ctx, r.connection, b.owner, c.AttemptAt))
 		}
@@ -312,7 +312,7 @@ func (b *Broker) lease(ctx context.Context, t *target, r renewal) (*Credential, 
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		c, ok, err := b.store.LeaseRefresh(ctx, r.connection, b.owner, leaseFor)
 		if err != nil {
-			b.away.note(err)
+			b.away.note(err, b.Now())
 			return nil, &RefreshError{Err: AsError(err), Connection: t.connection}
 		}
 		if ok {

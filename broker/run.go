@@ -124,7 +124,7 @@ func (b *Broker) every(ctx context.Context, interval time.Duration, what string,
 // do does work once.
 func (b *Broker) do(ctx context.Context, what string, work func(context.Context) error) {
 	if err := work(ctx); err != nil && ctx.Err() == nil {
-		b.away.note(err)
+		b.away.note(err, b.Now())
 		b.log.LogAttrs(ctx, slog.LevelError, "background work failed", slog.String("work", what), because(err))
 	}
 }
