@@ -41,10 +41,10 @@ func (b *Broker) background() map[string]func(context.Context) {
 	work := map[string]func(context.Context){
 		"renew":  b.renewInBackground,
 		"watch":  b.watch,
-		"revoke": func(ctx context.Context) { b.every(ctx, revokeEvery, "revoke", b.RevokeDue) },
+		"revoke": func(ctx context.Context) { b.every(ctx, revokeEvery, nil, "revoke", b.RevokeDue) },
 		"tell":   b.tellInBackground,
-		"sweep":  func(ctx context.Context) { b.every(ctx, sweepEvery, "sweep", b.Sweep) },
-		"flush":  func(ctx context.Context) { b.every(ctx, flushEvery, "write what was read", b.flushReads) },
+		"sweep":  func(ctx context.Context) { b.every(ctx, sweepEvery, nil, "sweep", b.Sweep) },
+		"flush":  func(ctx context.Context) { b.every(ctx, flushEvery, nil, "write what was read", b.flushReads) },
 	}
 	if b.shared != nil {
 		work["listen"] = func(ctx context.Context) { b.shared.Listen(ctx, b.heardNews) }
@@ -107,8 +107,8 @@ func (b *Broker) claimedUntil(now time.Time, d time.Duration) time.Time {
 	return now.Add(d)
 }
 
-// every does work again and again until ctx ends.
-func (b *Broker) every(ctx context.Context, interval time.Duration, what string, work func(context.Context) error) {
+// every does work again and again until ctx ends; sooner each time that it is called for.
+func (b *Broker) every(ctx context.Context, interval time.Duration, called <-chan struct{}, what string, work func(context.Context) error) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()
 	for {
@@ -116,6 +116,7 @@ func (b *Broker) every(ctx context.Context, interval time.Duration, what string,
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		case <-called:
 		}
 		b.do(ctx, what, work)
 	}

@@ -4,12 +4,12 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 )
 
 // snapshot is everything that is small and read on every request: environments with their webhooks, API keys and integrations. It is
@@ -224,20 +224,13 @@ func (b *Broker) client(i *Integration) (*Client, error) {
 // watch notices what other processes write, such as a key that the command line revokes, within a second; sooner, if the
 // store tells of it.
 func (b *Broker) watch(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-b.news:
-		}
-		b.do(ctx, "watch for changes", b.refreshForeign)
+	b.every(ctx, watchEvery, b.news, "watch for changes", func(ctx context.Context) error {
+		err := b.refreshForeign(ctx)
 		if b.shared != nil {
-			b.do(ctx, "listen for sign-ins of other nodes", b.listen)
+			err = errors.Join(err, b.listen(ctx)) // with what has just been read
 		}
-	}
+		return err
+	})
 }
 
 // heardNews makes watch look at once.

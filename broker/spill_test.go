@@ -9,20 +9,27 @@ import (
 	"github.com/coatcheck/coatcheck/broker"
 )
 
+// storing renews a token for a caller, as far as to the store's being asked to take it.
+func (r *rig) storing(t *testing.T, store *failingStore) (ref broker.ConnectionRef, stop func(), result <-chan error) {
+	t.Helper()
+	ref = r.imported("c", time.Hour)
+	r.clock.advance(2 * time.Hour)
+	stop = r.run()
+	done := make(chan error, 1)
+	go func() {
+		_, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
+		done <- err
+	}()
+	waitFor(t, func() bool { return store.swaps.Load() >= 1 })
+	return ref, stop, done
+}
+
 // When the process has to end before there is room, the sealed pair goes into the reserve, and the next process stores it.
 func TestAHeldTokenSurvivesTheEndOfTheProcess(t *testing.T) {
 	store, reserve, option := withFailingStore()
 	r := newRig(t, option, func(r *rig) { r.drain = 100 * time.Millisecond })
-	ref := r.imported("c", time.Hour)
-	r.clock.advance(2 * time.Hour)
-	stop := r.run()
 	store.noSwap.Store(true)
-	result := make(chan error, 1)
-	go func() {
-		_, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
-		result <- err
-	}()
-	waitFor(t, func() bool { return store.swaps.Load() >= 1 })
+	ref, stop, result := r.storing(t, store)
 	stop()
 	if err := <-result; !errors.Is(err, broker.ErrStorageUnavailable) && !errors.Is(err, broker.ErrRefreshTimeout) {
 		t.Fatalf("the caller got %v", err)
@@ -49,16 +56,8 @@ func TestAHeldTokenSurvivesTheEndOfTheProcess(t *testing.T) {
 func TestATokenThatIsBeingStoredSurvivesTheEndOfTheProcess(t *testing.T) {
 	store, reserve, option := withFailingStore()
 	r := newRig(t, option, func(r *rig) { r.drain = 100 * time.Millisecond })
-	ref := r.imported("c", time.Hour)
-	r.clock.advance(2 * time.Hour)
-	stop := r.run()
 	store.silence = make(chan struct{})
-	result := make(chan error, 1)
-	go func() {
-		_, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
-		result <- err
-	}()
-	waitFor(t, func() bool { return store.swaps.Load() >= 1 })
+	ref, stop, result := r.storing(t, store)
 	if err := r.broker.Ready(t.Context()); err != nil {
 		t.Errorf("not ready, although nothing has failed: %v", err)
 	}
@@ -84,16 +83,8 @@ func TestATokenThatIsBeingStoredSurvivesTheEndOfTheProcess(t *testing.T) {
 func TestASavedTokenEndsWithItsConnection(t *testing.T) {
 	store, reserve, option := withFailingStore()
 	r := newRig(t, option, func(r *rig) { r.drain = 100 * time.Millisecond })
-	ref := r.imported("c", time.Hour)
-	r.clock.advance(2 * time.Hour)
-	stop := r.run()
 	store.noSwap.Store(true)
-	result := make(chan error, 1)
-	go func() {
-		_, err := r.broker.Reveal(t.Context(), r.who, ref, broker.RevealOptions{})
-		result <- err
-	}()
-	waitFor(t, func() bool { return store.swaps.Load() >= 1 })
+	ref, stop, result := r.storing(t, store)
 	stop()
 	if err := <-result; err == nil {
 		t.Fatal("a token was given out that is not stored")
