@@ -87,7 +87,9 @@ func tooNew(current, latest int64) error {
 
 // schemaVersion is the version that the database has; zero: it is empty.
 func schemaVersion(c *conn) (v int64, err error) {
-	kept, err := c.exists("SELECT 1 WHERE to_regclass('migrations') IS NOT NULL")
+	// Reading a table has the session take notice of what others have made; asking for a name alone does not, and then it
+	// may go on believing, after it has waited for another node's migration, that there is no such table.
+	kept, err := c.exists("SELECT 1 FROM pg_class WHERE oid = to_regclass('migrations')")
 	if err != nil || !kept {
 		return 0, err
 	}

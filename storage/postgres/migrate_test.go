@@ -1,11 +1,14 @@
 package postgres
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"strings"
 	"testing"
 	"testing/fstest"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/coatcheck/coatcheck/broker"
 	"github.com/coatcheck/coatcheck/storage/postgres/postgrestest"
@@ -96,4 +99,35 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%q: %v", address, err)
 		}
 	}
+}
+
+// Who has waited for another node's migration finds it done: a session that looked for the tables before must not remember
+// that there were none.
+func TestAMigrationOfAnotherNodeIsSeen(t *testing.T) {
+	t.Parallel()
+	address := postgrestest.New(t)
+	d, err := open(t.Context(), Options{URL: address + "&pool_max_conns=1"}, fstest.MapFS{}) // looks, in its only session
+	ok(t, err)
+	t.Cleanup(func() { ok(t, d.Close()) })
+	small := fstest.MapFS{"00001_init.sql": {Data: []byte("CREATE TABLE one (id BIGINT);")}} // a large one makes all sessions forget everything
+	migrations, err := readMigrations(small)
+	ok(t, err)
+	other, err := pgx.Connect(t.Context(), address)
+	ok(t, err)
+	defer func() { _ = other.Close(context.Background()) }()
+	tx, err := other.Begin(t.Context())
+	ok(t, err)
+	_, err = tx.Exec(t.Context(), "SELECT pg_advisory_xact_lock($1::int, 0)", lockSchema)
+	ok(t, err)
+	done := make(chan error, 1)
+	go func() { done <- d.migrate(t.Context(), small) }()
+	for waits := false; !waits; {
+		ok(t, tx.QueryRow(t.Context(), "SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "+
+			"AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))").Scan(&waits))
+	}
+	for _, m := range migrations {
+		ok(t, apply(t.Context(), tx, m))
+	}
+	ok(t, tx.Commit(t.Context()))
+	ok(t, <-done)
 }

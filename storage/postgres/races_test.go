@@ -391,7 +391,7 @@ func TestManyNodesOpenAFreshDatabase(t *testing.T) {
 	together(6, func(int) {
 		d, err := Open(t.Context(), Options{URL: address})
 		if err != nil {
-			t.Errorf("open: %v (cause: %v)", err, errors.Unwrap(err))
+			t.Errorf("open: %s", broker.Explain(err))
 			return
 		}
 		if err := errors.Join(d.Ping(t.Context()), d.Close()); err != nil {
