@@ -13,6 +13,13 @@ import { createServer } from 'node:http';
 globalThis.console = new Console(process.stderr); // standard output is for that one line
 const { default: express } = await import('express');
 const { InMemoryEventStore } = await import('@modelcontextprotocol/sdk/examples/shared/inMemoryEventStore.js');
+
+// The SDK's own numbers of one millisecond are in no order, and what comes after an event is asked for by them.
+class EventStore extends InMemoryEventStore {
+  last = 0;
+
+  generateEventId(stream) { return `${stream}_${String(this.last += 1).padStart(12, '0')}`; }
+}
 const { McpServer } = await import('@modelcontextprotocol/sdk/server/mcp.js');
 const { StreamableHTTPServerTransport } = await import('@modelcontextprotocol/sdk/server/streamableHttp.js');
 const { getOAuthProtectedResourceMetadataUrl, mcpAuthRouter, mcpAuthMetadataRouter } = await import('@modelcontextprotocol/sdk/server/auth/router.js');
@@ -55,7 +62,7 @@ app.all('/mcp', (req, res, next) => { seen.push([req.method, req.headers]); next
   let transport = sessions.get(req.headers['mcp-session-id']);
   if (!transport) {
     transport = new StreamableHTTPServerTransport({
-      sessionIdGenerator: () => randomUUID(), eventStore: new InMemoryEventStore(),
+      sessionIdGenerator: () => randomUUID(), eventStore: new EventStore(),
       onsessioninitialized: (id) => sessions.set(id, transport),
     });
     await server().connect(transport);
